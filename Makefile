@@ -1,0 +1,50 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both install what they need into .venv and start their own servers.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PY := .venv/bin/python
+# Plain pip: it takes the CPU build of torch where one is at hand. Pins are in constraints.txt.
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: help demo test check up down bench-training clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+demo: .venv/demo ## Watch real series being trained and forecast; DATA=file.parquet for your own
+	$(PY) -m ops.cli demo $(if $(DATA),--data "$(DATA)") $(DEMO)
+
+test: .venv/dev ## Run all tests; they start their own Postgres and Valkey
+	$(PY) -m pytest $(TESTS)
+
+check: .venv/dev ## Lint, types, and the one direction of imports
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports --no-cache
+
+up: .venv/demo ## Start everything in the foreground
+	$(PY) -m ops.cli up
+
+down: .venv/demo ## Stop what `make up` started elsewhere
+	$(PY) -m ops.cli down
+
+bench-training: .venv/dev ## Compare training with a textbook loop
+	$(PY) -m bench.training
+
+clean: ## Remove the installation and caches
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output *.egg-info
+
+.venv/python: constraints.txt
+	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer with venv is needed; name it with PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/demo: .venv/python pyproject.toml
+	@echo "Installing (about two minutes the first time) …"
+	@$(INSTALL) '.[demo]'
+	@touch $@
+
+.venv/dev: .venv/python pyproject.toml
+	@echo "Installing (about two minutes the first time) …"
+	@$(INSTALL) '.[dev]'
+	@touch $@ .venv/demo

@@ -1,0 +1,1 @@
+"""The memory: Postgres lasts, Redis fades."""

@@ -1,0 +1,153 @@
+"""Entities and their channels: whom and what the observations are about."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.errors import NotFound
+from db.models import UNFINISHED, Attempt, Channel, Entity, Job, Model, Version
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelInfo:
+    """What a client says about a channel; what it leaves None is unknown."""
+
+    name: str
+    unit: str | None = None
+    #: `higher` or `lower`: which way is better.
+    direction: str | None = None
+    lower_bound: float | None = None
+    upper_bound: float | None = None
+
+
+def put(
+    session: Session,
+    tenant_id: str,
+    name: str,
+    *,
+    kind: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    channels: Sequence[ChannelInfo] = (),
+) -> Entity:
+    """Make the entity, or bring it up to date. What is None stays as it was; so does a channel that is not named."""
+    given = {"kind": kind, "attributes": None if attributes is None else dict(attributes)}
+    told = {field: value for field, value in given.items() if value is not None}
+    statement = insert(Entity).values(tenant_id=tenant_id, name=name, **told)
+    # Setting the name to itself changes nothing and yet locks and returns the row.
+    statement = statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_={"name": name, **told})
+    entity = session.scalars(statement.returning(Entity), execution_options={"populate_existing": True}).one()
+    _put_channels(session, entity, channels)
+    return entity
+
+
+def _put_channels(session: Session, entity: Entity, channels: Sequence[ChannelInfo]) -> None:
+    told = {c.name: asdict(c) for c in channels}  # of a channel told twice the last counts
+    if not told:
+        return
+    ours = {"tenant_id": entity.tenant_id, "entity_id": entity.id}
+    statement = insert(Channel).values([told[name] | ours for name in sorted(told)])
+    facts = {field: statement.excluded[field] for field in ("unit", "direction", "lower_bound", "upper_bound")}
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["entity_id", "name"], set_=facts).returning(Channel),
+        execution_options={"populate_existing": True},
+    )
+
+
+def ensure(session: Session, tenant_id: str, names: Collection[str]) -> dict[str, Entity]:
+    """The entities of these names, made where missing."""
+    found = find_many(session, tenant_id, names)
+    missing = sorted(set(names) - found.keys())  # in order, so that two that make the same ones wait for each other in a row
+    if not missing:
+        return found
+    session.execute(insert(Entity).values([{"tenant_id": tenant_id, "name": name} for name in missing]).on_conflict_do_nothing())
+    return find_many(session, tenant_id, names)
+
+
+def get(session: Session, tenant_id: str, name: str) -> Entity:
+    entity = session.scalar(sa.select(Entity).where(Entity.tenant_id == tenant_id, Entity.name == name))
+    if entity is None:
+        raise NotFound("entity", name)
+    return entity
+
+
+def find_many(session: Session, tenant_id: str, names: Iterable[str]) -> dict[str, Entity]:
+    """Those of the named entities that exist, by name."""
+    statement = sa.select(Entity).where(Entity.tenant_id == tenant_id, Entity.name == sa.func.any(list(names)))
+    return {entity.name: entity for entity in session.scalars(statement)}
+
+
+def page(session: Session, tenant_id: str, *, limit: int, after: int | None = None, kind: str | None = None) -> list[Entity]:
+    """Oldest first. `after` is the id of the last entity of the page before."""
+    statement = sa.select(Entity).where(Entity.tenant_id == tenant_id)
+    if after is not None:
+        statement = statement.where(Entity.id > after)
+    if kind is not None:
+        statement = statement.where(Entity.kind == kind)
+    return list(session.scalars(statement.order_by(Entity.id).limit(limit)))
+
+
+def select(
+    session: Session,
+    tenant_id: str,
+    *,
+    kind: str | None = None,
+    has_channel: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> list[Entity]:
+    """All entities that a selector means, by name. `attributes` are those an entity must have, it may have more."""
+    statement = sa.select(Entity).where(Entity.tenant_id == tenant_id)
+    if kind is not None:
+        statement = statement.where(Entity.kind == kind)
+    if has_channel is not None:
+        statement = statement.where(sa.exists().where(Channel.entity_id == Entity.id, Channel.name == has_channel))
+    if attributes is not None:
+        statement = statement.where(Entity.attributes.contains(dict(attributes)))
+    return list(session.scalars(statement.order_by(Entity.name)))
+
+
+def channels(session: Session, entity_id: int) -> list[Channel]:
+    """By name."""
+    return list(session.scalars(sa.select(Channel).where(Channel.entity_id == entity_id).order_by(Channel.name)))
+
+
+def delete(session: Session, tenant_id: str, name: str) -> set[str]:
+    """Erase the entity and all that hangs on it; its jobs stay, and tell nothing of it any more.
+
+    Returns the artefacts nobody refers to any more, for the caller to remove after commit.
+    """
+    entity = get(session, tenant_id, name)
+    _lock_what_goes(session, entity)
+    of_entity = sa.select(Model.id).where(Model.entity_id == entity.id)
+    orphans = set(session.scalars(sa.select(Version.artefact_sha256).where(Version.model_id.in_(of_entity), Version.pruned_at.is_(None))))
+    _scrub_jobs(session, entity)
+    session.delete(entity)
+    session.flush()
+    kept = sa.select(Version.artefact_sha256).where(Version.artefact_sha256.in_(orphans), Version.pruned_at.is_(None))
+    return orphans - set(session.scalars(kept))
+
+
+def _lock_what_goes(session: Session, entity: Entity) -> None:
+    """Jobs, then models, then the entity: the order in which a publication takes them, so that the two wait and never deadlock."""
+    for table in (Job, Model):
+        rows = sa.select(table.id).where(table.tenant_id == entity.tenant_id, table.entity_id == entity.id)
+        session.execute(rows.order_by(table.id).with_for_update(key_share=True))
+    session.execute(sa.select(Entity.id).where(Entity.id == entity.id).with_for_update())
+
+
+def _scrub_jobs(session: Session, entity: Entity) -> None:
+    """Take what tells of the entity out of its jobs (ABOUT_ENTITY); those that have not ended are asked to stop."""
+    ours = sa.and_(Job.tenant_id == entity.tenant_id, Job.entity_id == entity.id)
+    attempts = sa.update(Attempt).where(Attempt.job_id.in_(sa.select(Job.id).where(ours))).values(error=sa.null())
+    session.execute(attempts, execution_options={"synchronize_session": False})
+    blank = {"label": "erased", "spec": {}, "spec_hash": "erased", "progress": {}, "warnings": [], "client_metadata": {}}
+    gone = dict.fromkeys(("entity_id", "model_id", "result", "error"), sa.null())
+    stopping = sa.or_(Job.cancel_requested, Job.state.in_(UNFINISHED))
+    session.execute(
+        sa.update(Job).where(ours).values(**blank, **gone, cancel_requested=stopping), execution_options={"synchronize_session": False}
+    )

@@ -1,0 +1,70 @@
+"""What the memory can refuse, as nouns.
+
+StoreError
+├── NotFound        no such row for this tenant (another tenant's row looks the same)
+│   └── NoActiveVersion  nothing was ever trained
+├── Conflict        the row is not in the state the request needs
+│   └── Stale       it moved on since the caller last read it
+├── OverQuota       the tenant holds all the jobs it may
+├── Saturated       a queue holds all the jobs it may
+├── KeyReused       the same Idempotency-Key with another body
+└── FenceLost       the lease was taken by somebody else: stop, write nothing
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Root of the tree."""
+
+
+class NotFound(StoreError):
+    """`what` is the noun clients see: entity, model, version, job."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"No {what} {name!r}.")
+        self.what = what
+        self.name = name
+
+
+class NoActiveVersion(NotFound):
+    def __init__(self, entity: str, name: str) -> None:
+        super().__init__("active version", f"{entity} {name}")
+
+
+class Conflict(StoreError):
+    """`code` is the problem code clients see."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class Stale(Conflict):
+    def __init__(self, detail: str) -> None:
+        super().__init__("precondition_failed", detail)
+
+
+class OverQuota(StoreError):
+    def __init__(self, held: int, allowed: int) -> None:
+        super().__init__(f"{held} of {allowed} unfinished jobs.")
+        self.held = held
+        self.allowed = allowed
+
+
+class Saturated(StoreError):
+    def __init__(self, queue: str, waiting: int, allowed: int) -> None:
+        super().__init__(f"Queue {queue} holds {waiting} of {allowed} jobs.")
+        self.queue = queue
+
+
+class KeyReused(StoreError):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"Idempotency-Key {key!r} was used with another request body.")
+
+
+class FenceLost(StoreError):
+    def __init__(self, job_id: str, fence: int) -> None:
+        super().__init__(f"Job {job_id} is no longer held under fence {fence}.")
+        self.job_id = job_id
+        self.fence = fence

@@ -1,0 +1,51 @@
+"""Forecasts as they were made: one per question, newest last."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.models import Forecast, Json
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a forecast answers. The same version asked the same of the same data has nothing new to say."""
+
+    version_id: str
+    target: str
+    #: The entity's, when it was asked.
+    data_rev: int
+    horizon: int
+    #: Of the interval: 0.9 means nine in ten.
+    level: float
+
+
+def store(
+    session: Session, tenant_id: str, question: Question, *, entity_id: int, job_id: str, data_until: datetime, body: Json
+) -> Forecast:
+    """Keep the answer. Given again it replaces the earlier one and counts as the newest: a rollback asks an older version again."""
+    made = {"job_id": job_id, "data_until": data_until, "body": body, "made_at": func.clock_timestamp()}
+    statement = insert(Forecast).values(tenant_id=tenant_id, entity_id=entity_id, **asdict(question), **made)
+    statement = statement.on_conflict_do_update(constraint="forecasts_one_per_question", set_=made)
+    return session.scalars(statement.returning(Forecast), execution_options={"populate_existing": True}).one()
+
+
+def find(session: Session, tenant_id: str, question: Question) -> Forecast | None:
+    return session.scalar(select(Forecast).filter_by(tenant_id=tenant_id, **asdict(question)))
+
+
+def newest(session: Session, tenant_id: str, entity_id: int, target: str) -> Forecast | None:
+    asked = select(Forecast).where(Forecast.tenant_id == tenant_id, Forecast.entity_id == entity_id, Forecast.target == target)
+    return session.scalar(asked.order_by(Forecast.made_at.desc(), Forecast.id.desc()).limit(1))
+
+
+def questions(session: Session, tenant_id: str, entity_id: int) -> list[Question]:
+    """All that was ever asked about an entity: what the cache must forget when the entity is erased."""
+    columns = (Forecast.version_id, Forecast.target, Forecast.data_rev, Forecast.horizon, Forecast.level)
+    rows = session.execute(select(*columns).where(Forecast.tenant_id == tenant_id, Forecast.entity_id == entity_id))
+    return [Question(*row) for row in rows]

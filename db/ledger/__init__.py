@@ -1,0 +1,61 @@
+"""The ledger: the life of a job in Postgres, from the asking to its one end.
+
+Functions over a Session; the caller owns the transaction (`with sessions.begin() as session:`). Only Postgres' clock is used.
+
+Lock order, everywhere, so that nothing deadlocks: the tenant, then jobs by id, then their parents by id. Nobody waits for a job while
+holding a parent, and a transaction calls at most one function that ends jobs.
+"""
+
+from db.ledger.asked import cancel, retry
+from db.ledger.claims import Claim, claim, join_cohort
+from db.ledger.dispatch import Bell, dispatched, due, outstanding, ring
+from db.ledger.intake import NewJob, admit, recall, remember, submit, submit_batch
+from db.ledger.invariants import INVARIANTS, violations
+from db.ledger.leases import Pulse, beat, cancelled, crashed, drain, fail, hold, release, retry_later, succeed
+from db.ledger.moves import Moved
+from db.ledger.reads import QueueDepth, get, item_counts, items, page, position, queues, typical_seconds
+from db.ledger.sweeps import expire, finish_cancels, purge, reap
+
+__all__ = [
+    "INVARIANTS",
+    "Bell",
+    "Claim",
+    "Moved",
+    "NewJob",
+    "Pulse",
+    "QueueDepth",
+    "admit",
+    "beat",
+    "cancel",
+    "cancelled",
+    "claim",
+    "crashed",
+    "dispatched",
+    "drain",
+    "due",
+    "expire",
+    "fail",
+    "finish_cancels",
+    "get",
+    "hold",
+    "item_counts",
+    "items",
+    "join_cohort",
+    "outstanding",
+    "page",
+    "position",
+    "purge",
+    "queues",
+    "reap",
+    "recall",
+    "release",
+    "remember",
+    "retry",
+    "retry_later",
+    "ring",
+    "submit",
+    "submit_batch",
+    "succeed",
+    "typical_seconds",
+    "violations",
+]

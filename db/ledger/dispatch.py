@@ -1,0 +1,86 @@
+"""The dispatcher's view: which jobs are due for a doorbell, in fair turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True)
+class Bell:
+    """A doorbell to be sent. (job_id, dispatch_no) comes twice only when a dispatcher died between sending and stamping it."""
+
+    job_id: str
+    #: The number of this ring, as the row will say once it is stamped.
+    dispatch_no: int
+    queue: str
+    kind: str
+    label: str
+
+
+# A job's turn is its place in its own tenant's line, behind what that tenant already has running or rung: max-min fairness.
+# The line is cut at what the tenant may run, so one index probe per tenant is all it costs, however long the queue is. Twice as many as are
+# wanted stand in it, so that a second dispatcher finds some behind those the first one holds.
+_NEW = text("""
+WITH busy AS (
+  SELECT tenant_id, count(*) AS n FROM (
+    SELECT tenant_id FROM jobs WHERE queue = :queue AND state = 'running' AND lease_until IS NOT NULL
+    UNION ALL
+    SELECT tenant_id FROM jobs WHERE queue = :queue AND state = 'queued' AND dispatched_at IS NOT NULL
+  ) AS taken GROUP BY tenant_id
+), line AS (
+  SELECT next.*, coalesce(busy.n, 0) + next.place AS turn
+  FROM tenants LEFT JOIN busy ON busy.tenant_id = tenants.id
+  CROSS JOIN LATERAL (
+    SELECT id, priority, available_at, row_number() OVER (ORDER BY priority, available_at, id) AS place FROM jobs
+    WHERE tenant_id = tenants.id AND queue = :queue AND state = 'queued' AND dispatched_at IS NULL AND NOT cancel_requested
+      AND available_at <= clock_timestamp() AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
+    ORDER BY priority, available_at, id LIMIT least(2 * :free, greatest(tenants.max_running - coalesce(busy.n, 0), 0))
+  ) AS next
+  ORDER BY turn, priority, available_at, id LIMIT 2 * :free
+)
+SELECT jobs.id, jobs.dispatch_no + 1, jobs.queue, jobs.kind, jobs.label FROM jobs JOIN line USING (id)
+WHERE jobs.state = 'queued' AND jobs.dispatched_at IS NULL
+ORDER BY line.turn, line.priority, line.available_at, line.id LIMIT :free FOR NO KEY UPDATE OF jobs SKIP LOCKED
+""")
+
+_AGAIN = text("""
+SELECT id, dispatch_no + 1, queue, kind, label FROM jobs
+WHERE queue = :queue AND state = 'queued' AND NOT cancel_requested
+  AND dispatched_at < clock_timestamp() - make_interval(secs => :redispatch_s)
+ORDER BY dispatched_at LIMIT :lost FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+
+def due(session: Session, queue: str, free: int, redispatch_s: float, lost: int) -> list[Bell]:
+    """The bells to send now: up to `lost` again for jobs whose bell nobody answered, then up to `free` new ones in fair turns.
+
+    A bell that nobody answered is lost or lies behind a slow worker; the caller knows how many are lost (`outstanding` less what still lies
+    in Redis), and the oldest are taken for them. The rows stay locked: send the bells, stamp them with `dispatched`, commit. To die in
+    between means a bell rung twice, never a lost one.
+    """
+    again = session.execute(_AGAIN, {"queue": queue, "redispatch_s": redispatch_s, "lost": max(lost, 0)})
+    bells = [Bell(*row) for row in again]
+    return bells + [Bell(*row) for row in session.execute(_NEW, {"queue": queue, "free": max(free, 0)})]
+
+
+def outstanding(session: Session, queue: str) -> int:
+    """Jobs for which a bell was sent that nobody has answered."""
+    counted = text("SELECT count(*) FROM jobs WHERE queue = :queue AND state = 'queued' AND dispatched_at IS NOT NULL")
+    return int(session.execute(counted, {"queue": queue}).scalar_one())
+
+
+def dispatched(session: Session, job_ids: Sequence[str]) -> None:
+    """Stamp the bells that were sent. The rows are still locked by `due`."""
+    stamp = text(
+        "UPDATE jobs SET dispatched_at = clock_timestamp(), dispatch_no = dispatch_no + 1 WHERE id = ANY(:ids) AND state = 'queued'"
+    )
+    session.execute(stamp, {"ids": list(job_ids)})
+
+
+def ring(session: Session) -> None:
+    """Wake the dispatchers, when this transaction commits. They also look by themselves, so a lost call costs a second."""
+    session.execute(text("NOTIFY job_due"))

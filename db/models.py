@@ -1,0 +1,451 @@
+"""The tables, and the invariants that the database itself keeps as named indexes and one trigger."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Sequence,
+    Text,
+    UniqueConstraint,
+    event,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from ulid import ULID
+
+Json = dict[str, Any]
+
+QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded", "failed", "cancelled"
+UNFINISHED = (QUEUED, RUNNING)
+TERMINAL = (SUCCEEDED, FAILED, CANCELLED)
+#: Every allowed change of a job's state; the trigger `job_transition` refuses all others. A retry of a finished job is a new row.
+TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
+    {
+        (QUEUED, QUEUED),  # dispatched, postponed
+        (QUEUED, RUNNING),  # claimed
+        (QUEUED, CANCELLED),
+        (QUEUED, FAILED),  # deadline passed while waiting
+        (RUNNING, RUNNING),  # heartbeat, progress
+        (RUNNING, QUEUED),  # retry, reap, drain
+        (RUNNING, SUCCEEDED),
+        (RUNNING, FAILED),
+        (RUNNING, CANCELLED),
+    }
+)
+#: What a job's row tells of its entity, and erasure takes away.
+ABOUT_ENTITY = ("label", "spec", "spec_hash", "progress", "result", "error", "warnings", "client_metadata")
+#: Kinds of job that write a version: at most one of them runs per model.
+TRAINING_KINDS = ("train", "anomaly_train")
+
+
+def new_id(prefix: str) -> str:
+    """A public id such as `job_01J9…`: a ULID, so ids sort by time and cannot be guessed."""
+    return f"{prefix}_{ULID()}"
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: DateTime(timezone=True), Json: JSONB, list[Json]: JSONB, str: Text, float: Double, bytes: LargeBinary}  # noqa: RUF012
+
+
+#: Handed out at each claim and never again: whoever holds the highest one may write, all others may not.
+FENCES = Sequence("fence_seq", metadata=Base.metadata, data_type=BigInteger)
+
+
+class Tenant(Base):
+    """Owner of data."""
+
+    __tablename__ = "tenants"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("tnt"))
+    name: Mapped[str] = mapped_column(unique=True)
+    #: Unfinished jobs it may hold; more are answered 429.
+    max_unfinished: Mapped[int]
+    #: Jobs of it that may run at once in one queue, so that one tenant cannot take every worker. Each queue counts for itself: a cohort of
+    #: trainings must not keep the tenant's predictions waiting.
+    max_running: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ApiKey(Base):
+    """A key `fk_<id>_<secret>`. Only the hash of the secret is kept."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    secret_sha256: Mapped[bytes]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class Entity(Base):
+    """A user, device, sensor, plant or variant. `name` is the id clients use."""
+
+    __tablename__ = "entities"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    kind: Mapped[str | None]
+    attributes: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    #: Counts ingests. It is part of the forecast cache's key, so new data makes old answers unreachable.
+    data_rev: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    __table_args__ = (UniqueConstraint("tenant_id", "name"), UniqueConstraint("tenant_id", "id"))
+
+
+class Channel(Base):
+    """One named numeric measurement of an entity."""
+
+    __tablename__ = "channels"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str]
+    entity_id: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str]
+    unit: Mapped[str | None]
+    #: What is better: `higher`, `lower`, or unknown.
+    direction: Mapped[str | None]
+    lower_bound: Mapped[float | None]
+    upper_bound: Mapped[float | None]
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "entity_id"], ["entities.tenant_id", "entities.id"], ondelete="CASCADE"),
+        UniqueConstraint("entity_id", "name"),
+        UniqueConstraint("tenant_id", "id"),
+        CheckConstraint("direction IN ('higher', 'lower')", name="direction"),
+    )
+
+
+class Observation(Base):
+    """One value. A channel belongs to one entity, so the key is (entity, channel, timestamp)."""
+
+    __tablename__ = "observations"
+    channel_id: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime]
+    value: Mapped[float]
+    tenant_id: Mapped[str]
+    __table_args__ = (
+        PrimaryKeyConstraint("channel_id", "at"),
+        ForeignKeyConstraint(["tenant_id", "channel_id"], ["channels.tenant_id", "channels.id"], ondelete="CASCADE"),
+    )
+
+
+class Model(Base):
+    """The lineage (tenant, entity, kind, name); its row is the lock under which versions are allotted."""
+
+    __tablename__ = "models"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("mdl"))
+    tenant_id: Mapped[str]
+    entity_id: Mapped[int] = mapped_column(BigInteger)
+    #: `forecast` or `anomaly`.
+    kind: Mapped[str]
+    #: Defaults to the target.
+    name: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "entity_id"], ["entities.tenant_id", "entities.id"], ondelete="CASCADE"),
+        UniqueConstraint("entity_id", "kind", "name"),
+        UniqueConstraint("tenant_id", "id"),
+    )
+
+
+class Version(Base):
+    """One trained instance of a model. The row outlives its artefact, which pruning removes."""
+
+    __tablename__ = "versions"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ver"))
+    tenant_id: Mapped[str]
+    model_id: Mapped[str]
+    major: Mapped[int]
+    minor: Mapped[int]
+    patch: Mapped[int]
+    active: Mapped[bool] = mapped_column(server_default=text("false"))
+    job_id: Mapped[str]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    recipe: Mapped[str | None]
+    target: Mapped[str]
+    spec: Mapped[Json]
+    #: Hash of the whole spec, and of the part of it that consumers see: they decide which number of the version rises.
+    spec_hash: Mapped[str]
+    signature: Mapped[str]
+    #: The forecaster that answers: the network, or the naive baseline it did not beat.
+    served_by: Mapped[str]
+    metrics: Mapped[Json]
+    gate: Mapped[Json]
+    warnings: Mapped[list[Json]] = mapped_column(server_default=text("'[]'"))
+    artefact_sha256: Mapped[str]
+    artefact_bytes: Mapped[int] = mapped_column(BigInteger)
+    data_from: Mapped[datetime]
+    data_until: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    pruned_at: Mapped[datetime | None]
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "model_id"], ["models.tenant_id", "models.id"], ondelete="CASCADE"),
+        UniqueConstraint("model_id", "major", "minor", "patch", name="versions_semver"),
+        UniqueConstraint("job_id", name="versions_one_per_job"),
+        UniqueConstraint("tenant_id", "id"),
+        Index("one_active", "model_id", unique=True, postgresql_where=text("active")),
+        CheckConstraint("NOT (active AND pruned_at IS NOT NULL)", name="active_is_kept"),
+    )
+
+    @property
+    def semver(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+class Activation(Base):
+    """Each move of an active flag: who, when, why, from, to. Rows are only ever added."""
+
+    __tablename__ = "activations"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str]
+    model_id: Mapped[str]
+    #: `publish`, `activate` or `rollback`.
+    kind: Mapped[str]
+    #: Semantic versions of this model.
+    from_version: Mapped[str | None]
+    to_version: Mapped[str]
+    reason: Mapped[str | None]
+    actor: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "model_id"], ["models.tenant_id", "models.id"], ondelete="CASCADE"),
+        Index(None, "model_id", "id"),
+    )
+
+
+class Job(Base):
+    """One asked-for piece of work. The row is the job; a message on the broker is only a doorbell for it."""
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("job"))
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default=QUEUED)
+    #: Rises on each transition; the trigger sees to it.
+    rev: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    #: Last progress that a heartbeat wrote down.
+    progress: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    spec: Mapped[Json]
+    spec_hash: Mapped[str]
+    #: Jobs with the same one can train as a cohort; NULL for those that cannot.
+    shape_key: Mapped[str | None]
+    #: What operators read in Flower: `user-42 rhr`.
+    label: Mapped[str]
+    entity_id: Mapped[int | None] = mapped_column(BigInteger)
+    model_id: Mapped[str | None]
+    parent_id: Mapped[str | None]
+    #: Set on a parent only: how many children it began with, and how many have not ended.
+    children: Mapped[int | None]
+    pending_children: Mapped[int | None]
+    #: Lower goes first within a tenant.
+    priority: Mapped[int] = mapped_column(server_default=text("0"))
+    queue: Mapped[str]
+    #: Tries begun, and how many of them took their process down.
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    crashes: Mapped[int] = mapped_column(server_default=text("0"))
+    max_attempts: Mapped[int]
+    fence: Mapped[int | None] = mapped_column(BigInteger)
+    #: `<worker>/<doorbell>` of the try that holds the lease.
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    deadline_at: Mapped[datetime | None]
+    available_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    #: The row is its own outbox: how often a doorbell was sent, and when last.
+    dispatch_no: Mapped[int] = mapped_column(server_default=text("0"))
+    dispatched_at: Mapped[datetime | None]
+    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    drain_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    result: Mapped[Json | None]
+    #: A problem object.
+    error: Mapped[Json | None]
+    warnings: Mapped[list[Json]] = mapped_column(server_default=text("'[]'"))
+    retry_of: Mapped[str | None]
+    client_metadata: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "id"),
+        # Erasing an entity keeps the job rows and forgets whom they were about (the column list needs Postgres 15).
+        ForeignKeyConstraint(["tenant_id", "entity_id"], ["entities.tenant_id", "entities.id"], ondelete="SET NULL (entity_id)"),
+        ForeignKeyConstraint(["tenant_id", "model_id"], ["models.tenant_id", "models.id"], ondelete="SET NULL (model_id)"),
+        ForeignKeyConstraint(["tenant_id", "parent_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
+        CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
+        # A parent runs without a lease: nobody claims it, its children bring it to its end.
+        CheckConstraint("(state = 'running' AND pending_children IS NULL) = (lease_until IS NOT NULL)", name="lease"),
+        CheckConstraint("(state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="finished"),
+        CheckConstraint("pending_children BETWEEN 0 AND children", name="children"),
+        Index(
+            "single_flight",
+            "model_id",
+            "kind",
+            "spec_hash",
+            unique=True,
+            # Asking again for what is being cancelled is a new wish.
+            postgresql_where=text("state IN ('queued', 'running') AND parent_id IS NULL AND NOT cancel_requested"),
+        ),
+        Index(
+            "one_running_train",
+            "model_id",
+            unique=True,
+            postgresql_where=text("state = 'running' AND kind IN ('train', 'anomaly_train')"),
+        ),
+        # Each tenant's line in a queue, in its order; and the jobs for which a bell was rung.
+        Index("jobs_due", "queue", "tenant_id", "priority", "available_at", "id", postgresql_where=text("state = 'queued'")),
+        Index("jobs_rung", "queue", "dispatched_at", postgresql_where=text("state = 'queued' AND dispatched_at IS NOT NULL")),
+        Index(
+            "jobs_cohort",
+            "shape_key",
+            "tenant_id",
+            "priority",
+            "available_at",
+            "id",
+            postgresql_where=text("state = 'queued' AND shape_key IS NOT NULL"),
+        ),
+        Index("jobs_running", "tenant_id", "queue", "lease_until", postgresql_where=text("state = 'running'")),
+        Index("jobs_deadlines", "deadline_at", postgresql_where=text("state IN ('queued', 'running') AND deadline_at IS NOT NULL")),
+        Index("jobs_cancels", "id", postgresql_where=text("cancel_requested AND state IN ('queued', 'running')")),
+        Index("jobs_unfinished", "tenant_id", "queue", postgresql_where=text("state IN ('queued', 'running')")),
+        # Partial also so that it can never serve the foreign keys that point here: on a fresh table the planner took it for them,
+        # which made a batch of 10,000 take 11 s.
+        Index("jobs_newest", "tenant_id", "created_at", "id", postgresql_where=text("parent_id IS NULL")),
+        Index("jobs_items", "parent_id", "id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index("jobs_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+        Index("jobs_of_model", "model_id", postgresql_where=text("model_id IS NOT NULL")),
+        Index("jobs_of_entity", "entity_id", postgresql_where=text("entity_id IS NOT NULL")),
+    )
+
+    @property
+    def terminal(self) -> bool:
+        return self.state in TERMINAL
+
+
+class Attempt(Base):
+    """One try at a job, known by its fence."""
+
+    __tablename__ = "attempts"
+    fence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    tenant_id: Mapped[str]
+    job_id: Mapped[str]
+    number: Mapped[int]
+    worker: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    ended_at: Mapped[datetime | None]
+    #: succeeded, failed, cancelled, retried, drained, crashed (its process died), lost (its lease ran out).
+    outcome: Mapped[str | None]
+    error: Mapped[Json | None]
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
+        Index(None, "job_id", "number"),
+    )
+
+
+class IdempotencyKey(Base):
+    """The answer first given to an Idempotency-Key, written in the transaction that wrote the job."""
+
+    __tablename__ = "idempotency_keys"
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    route: Mapped[str]
+    key: Mapped[str]
+    request_sha256: Mapped[str]
+    job_id: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "route", "key"),
+        ForeignKeyConstraint(
+            ["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE", initially="DEFERRED", deferrable=True
+        ),
+        Index(None, "created_at"),
+    )
+
+
+class Forecast(Base):
+    """A forecast as it was made, traced to the version and the data it was made from."""
+
+    __tablename__ = "forecasts"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str]
+    entity_id: Mapped[int] = mapped_column(BigInteger)
+    version_id: Mapped[str]
+    job_id: Mapped[str]
+    target: Mapped[str]
+    horizon: Mapped[int]
+    level: Mapped[float]
+    data_rev: Mapped[int] = mapped_column(BigInteger)
+    data_until: Mapped[datetime]
+    made_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    #: The forecast as clients read it (API §7).
+    body: Mapped[Json]
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "entity_id"], ["entities.tenant_id", "entities.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(["tenant_id", "version_id"], ["versions.tenant_id", "versions.id"], ondelete="CASCADE"),
+        UniqueConstraint("version_id", "target", "data_rev", "horizon", "level", name="forecasts_one_per_question"),
+        Index("forecasts_newest", "entity_id", "target", "made_at"),
+    )
+
+
+def transition_trigger() -> tuple[str, str]:
+    """The function and the trigger that refuse any change of state not in TRANSITIONS and any change of a finished job.
+
+    `rev` rises here and nowhere else. Losing the entity, and with it all that told of it (ABOUT_ENTITY), is the one change a finished row
+    may still see: erasure.
+    """
+    about = ", ".join(f"'{column}'" for column in ABOUT_ENTITY)
+    allowed = ", ".join(f"('{a}', '{b}')" for a, b in sorted(TRANSITIONS))
+    terminal = ", ".join(f"'{state}'" for state in TERMINAL)
+    function = f"""
+CREATE FUNCTION job_transition() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  erasable text[] := ARRAY['entity_id', 'model_id'];
+BEGIN
+  IF OLD.state IN ({terminal}) THEN
+    IF OLD.entity_id IS NOT NULL AND NEW.entity_id IS NULL THEN
+      erasable := erasable || ARRAY[{about}];
+    END IF;
+    IF (to_jsonb(NEW) - erasable) IS DISTINCT FROM (to_jsonb(OLD) - erasable) THEN
+      RAISE EXCEPTION 'job % is finished (%) and cannot change', OLD.id, OLD.state USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+  END IF;
+  IF (OLD.state, NEW.state) NOT IN ({allowed}) THEN
+    RAISE EXCEPTION 'job % cannot go from % to %', OLD.id, OLD.state, NEW.state USING ERRCODE = 'check_violation';
+  END IF;
+  IF OLD.state <> NEW.state OR OLD.cancel_requested <> NEW.cancel_requested THEN
+    NEW.rev := OLD.rev + 1;
+  ELSE
+    NEW.rev := OLD.rev;
+  END IF;
+  RETURN NEW;
+END $$"""
+    trigger = "CREATE TRIGGER job_transition BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION job_transition()"
+    return function, trigger
+
+
+for _statement in transition_trigger():
+    event.listen(Job.__table__, "after_create", DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]

@@ -1,0 +1,299 @@
+"""The registry: models, their versions, and which version is active."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Literal, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.orm import Session
+
+from db.errors import Conflict, NotFound, Stale
+from db.models import Activation, Entity, Json, Model, Version
+
+Mode = Literal["auto", "always", "never"]
+Found = TypeVar("Found")
+
+_SEMVER = (Version.major, Version.minor, Version.patch)
+_WRITTEN = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
+# Rows may have changed since this session last read them, while it waited for the model's lock.
+_FRESH = {"populate_existing": True}
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A trained version on its way into the registry; the fields are those of `db.models.Version`."""
+
+    job_id: str
+    fence: int
+    recipe: str | None
+    target: str
+    spec: Json
+    spec_hash: str
+    signature: str
+    served_by: str
+    metrics: Json
+    gate: Json
+    warnings: list[Json]
+    artefact_sha256: str
+    artefact_bytes: int
+    data_from: datetime
+    data_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What a list of models shows of each."""
+
+    entity: str
+    active: Version | None
+    latest: Version | None
+
+
+def ensure_model(session: Session, tenant_id: str, entity_id: int, name: str, kind: str = "forecast") -> Model:
+    """The lineage, made where missing."""
+    found = find_model(session, tenant_id, entity_id, name, kind)
+    if found is not None:
+        return found
+    new = insert(Model).values(tenant_id=tenant_id, entity_id=entity_id, name=name, kind=kind)
+    made: Model | None = session.scalar(new.on_conflict_do_nothing().returning(Model))
+    # Neither found nor made: somebody else made it in between, and committed; or it is another tenant's.
+    return _found(made or find_model(session, tenant_id, entity_id, name, kind), "entity", str(entity_id))
+
+
+def publish(
+    session: Session, tenant_id: str, model_id: str, new: NewVersion, *, activation: Mode, gate_passed: bool, actor: str
+) -> Version:
+    """Write a version down under the next number, and make it active if it may be. A job's second call finds what the first wrote."""
+    model = _lock(session, tenant_id, model_id)
+    done = session.scalar(sa.select(Version).where(Version.model_id == model.id, Version.job_id == new.job_id))
+    if done is not None:
+        return done
+    major, minor, patch = _next_number(_highest(session, model), new)
+    published = Version(tenant_id=tenant_id, model_id=model.id, major=major, minor=minor, patch=patch, active=False, **asdict(new))
+    session.add(published)
+    session.flush()
+    current = _active(session, model)
+    if _takes_over(new, current, activation, gate_passed):
+        _move(session, current, published, kind="publish", reason=None, actor=actor)
+    return published
+
+
+def _next_number(highest: Version | None, new: NewVersion) -> tuple[int, int, int]:
+    """Major: consumers see another shape. Minor: the same shape from another spec. Patch: the same spec, trained again."""
+    if highest is None:
+        return 1, 0, 0
+    if highest.signature != new.signature:
+        return highest.major + 1, 0, 0
+    if highest.spec_hash != new.spec_hash:
+        return highest.major, highest.minor + 1, 0
+    return highest.major, highest.minor, highest.patch + 1
+
+
+def _takes_over(new: NewVersion, current: Version | None, activation: Mode, gate_passed: bool) -> bool:
+    if activation != "auto":
+        return activation == "always"
+    if current is None:
+        return True  # better a version that failed its gate, and says so, than no answer
+    return gate_passed and new.data_until >= current.data_until
+
+
+def activate(
+    session: Session, tenant_id: str, model_id: str, semver: str, *, reason: str | None, actor: str, if_match: str | None = None
+) -> Version:
+    """Make a version the active one. All is checked before anything is switched. `if_match`: the version the caller thinks is active."""
+    model = _lock(session, tenant_id, model_id)
+    chosen = version(session, tenant_id, model_id, semver)
+    if chosen.pruned_at is not None:
+        raise Conflict("version_pruned", f"Version {semver} was pruned; its artefact is gone.")
+    current = _active(session, model)
+    if if_match is not None and (current is None or current.semver != if_match):
+        raise Stale(f"Active is {current.semver if current else 'none'}, not {if_match}.")
+    if chosen is not current:
+        _move(session, current, chosen, kind="activate", reason=reason, actor=actor)
+    return chosen
+
+
+def rollback(session: Session, tenant_id: str, model_id: str, *, reason: str | None, actor: str) -> Version:
+    """Back to the version that was active before the present one; again, to the one before that. Pruned ones are passed over."""
+    model = _lock(session, tenant_id, model_id)
+    current = _active(session, model)
+    unpruned = sa.select(Version).where(Version.model_id == model.id, Version.pruned_at.is_(None))
+    kept = {v.semver: v for v in session.scalars(unpruned, execution_options=_FRESH)}
+    for semver in _before(session, model):
+        if semver in kept and kept[semver] is not current:
+            _move(session, current, kept[semver], kind="rollback", reason=reason, actor=actor)
+            return kept[semver]
+    raise Conflict("conflicting_activation", "No earlier version to go back to.")
+
+
+def _before(session: Session, model: Model) -> list[str]:
+    """The versions under the present one, latest first: the log played as a stack, on which a rollback pops what it left."""
+    stack: list[str] = []
+    log = sa.select(Activation.kind, Activation.to_version).where(Activation.model_id == model.id).order_by(Activation.id)
+    for kind, to_version in session.execute(log):
+        if kind != "rollback":
+            stack.append(to_version)
+            continue
+        while stack and stack[-1] != to_version:
+            stack.pop()
+    return stack[-2::-1]
+
+
+def prune(session: Session, tenant_id: str, model_id: str, keep: int) -> list[Version]:
+    """Mark all but the newest `keep` versions as pruned, never the active one. Their artefacts are the caller's to remove, after commit."""
+    model = _lock(session, tenant_id, model_id)
+    held = sa.select(Version).where(Version.model_id == model.id, Version.pruned_at.is_(None)).order_by(*_newest_first())
+    surplus = [v for v in session.scalars(held.offset(keep), execution_options=_FRESH) if not v.active]
+    _mark_pruned(session, surplus)
+    return surplus
+
+
+def delete_version(session: Session, tenant_id: str, model_id: str, semver: str) -> Version:
+    """Prune one version by hand. Its row stays, so that its number is never given out again."""
+    _lock(session, tenant_id, model_id)
+    doomed = version(session, tenant_id, model_id, semver)
+    if doomed.active:
+        raise Conflict("model_is_active", f"Version {semver} is active; activate another one first.")
+    _mark_pruned(session, [doomed])
+    return doomed
+
+
+def _mark_pruned(session: Session, versions: Sequence[Version]) -> None:
+    now = session.scalar(sa.select(sa.func.clock_timestamp()))
+    for doomed in versions:
+        doomed.pruned_at = doomed.pruned_at or now
+    session.flush()
+
+
+def _lock(session: Session, tenant_id: str, model_id: str) -> Model:
+    """Whoever holds the model's row allots versions and moves the flag. NO KEY: new jobs that refer to the model need not wait."""
+    asked = sa.select(Model).where(Model.tenant_id == tenant_id, Model.id == model_id)
+    return _found(session.scalar(asked.with_for_update(key_share=True)), "model", model_id)
+
+
+def _move(session: Session, current: Version | None, chosen: Version, *, kind: str, reason: str | None, actor: str) -> None:
+    """Switch the flag and write it in the log. Two flushes: `one_active` is checked row by row."""
+    if current is not None:
+        current.active = False
+        session.flush()
+    chosen.active = True
+    session.add(
+        Activation(
+            tenant_id=chosen.tenant_id,
+            model_id=chosen.model_id,
+            kind=kind,
+            from_version=current.semver if current else None,
+            to_version=chosen.semver,
+            reason=reason,
+            actor=actor,
+        )
+    )
+    session.flush()
+
+
+def _active(session: Session, model: Model) -> Version | None:
+    return session.scalar(sa.select(Version).where(Version.model_id == model.id, Version.active), execution_options=_FRESH)
+
+
+def _highest(session: Session, model: Model) -> Version | None:
+    asked = sa.select(Version).where(Version.model_id == model.id).order_by(*_newest_first()).limit(1)
+    return session.scalar(asked, execution_options=_FRESH)
+
+
+def _newest_first() -> list[sa.UnaryExpression[int]]:
+    return [part.desc() for part in _SEMVER]
+
+
+def find_model(session: Session, tenant_id: str, entity_id: int, name: str, kind: str = "forecast") -> Model | None:
+    return session.scalar(sa.select(Model).filter_by(tenant_id=tenant_id, entity_id=entity_id, kind=kind, name=name))
+
+
+def get_model(session: Session, tenant_id: str, model_id: str) -> Model:
+    return _found(session.scalar(sa.select(Model).where(Model.tenant_id == tenant_id, Model.id == model_id)), "model", model_id)
+
+
+def models(
+    session: Session,
+    tenant_id: str,
+    *,
+    entity: str | None = None,
+    name: str | None = None,
+    kind: str | None = None,
+    limit: int,
+    after: str | None = None,
+) -> list[Model]:
+    """Oldest first (ids sort by time). `entity` is its name; `after` is the id of the last model of the page before."""
+    asked = sa.select(Model).where(Model.tenant_id == tenant_id)
+    if entity is not None:
+        named = sa.select(Entity.id).where(Entity.tenant_id == tenant_id, Entity.name == entity)
+        asked = asked.where(Model.entity_id == named.scalar_subquery())
+    if name is not None:
+        asked = asked.where(Model.name == name)
+    if kind is not None:
+        asked = asked.where(Model.kind == kind)
+    if after is not None:
+        asked = asked.where(Model.id > after)
+    return list(session.scalars(asked.order_by(Model.id).limit(limit)))
+
+
+def heads(session: Session, models: Sequence[Model]) -> dict[str, Heads]:
+    """The entity's name, the active and the latest version of each model, by the model's id."""
+    ids = [model.id for model in models]
+    named = sa.select(Model.id, Entity.name).join(Entity, Entity.id == Model.entity_id).where(Model.id.in_(ids))
+    active = {v.model_id: v for v in session.scalars(sa.select(Version).where(Version.model_id.in_(ids), Version.active))}
+    newest = sa.select(Version).ext(distinct_on(Version.model_id)).where(Version.model_id.in_(ids))
+    latest = {v.model_id: v for v in session.scalars(newest.order_by(Version.model_id, *_newest_first()))}
+    return {id_: Heads(entity, active.get(id_), latest.get(id_)) for id_, entity in session.execute(named)}
+
+
+def active(session: Session, tenant_id: str, entity_id: int, name: str, kind: str = "forecast") -> Version | None:
+    """The version that serves, if any was ever made active."""
+    asked = sa.select(Version).join(Model, Model.id == Version.model_id).where(Version.active)
+    return session.scalar(asked.where(Model.tenant_id == tenant_id, Model.entity_id == entity_id, Model.kind == kind, Model.name == name))
+
+
+def versions(session: Session, tenant_id: str, model_id: str, *, limit: int, after: str | None = None) -> list[Version]:
+    """Newest first, pruned ones too. `after` is the number of the last version of the page before."""
+    model = get_model(session, tenant_id, model_id)
+    asked = sa.select(Version).where(Version.model_id == model.id)
+    if after is not None:
+        asked = asked.where(sa.tuple_(*_SEMVER) < _numbers(after))
+    return list(session.scalars(asked.order_by(*_newest_first()).limit(limit)))
+
+
+def version(session: Session, tenant_id: str, model_id: str, semver: str) -> Version:
+    asked = sa.select(Version).where(Version.tenant_id == tenant_id, Version.model_id == model_id, sa.tuple_(*_SEMVER) == _numbers(semver))
+    return _found(session.scalar(asked, execution_options=_FRESH), "version", semver)
+
+
+def activations(session: Session, tenant_id: str, model_id: str, *, limit: int, after: int | None = None) -> list[Activation]:
+    """Newest first. `after` is the id of the last one of the page before."""
+    model = get_model(session, tenant_id, model_id)
+    asked = sa.select(Activation).where(Activation.model_id == model.id)
+    if after is not None:
+        asked = asked.where(Activation.id < after)
+    return list(session.scalars(asked.order_by(Activation.id.desc()).limit(limit)))
+
+
+def referenced_artefacts(session: Session) -> set[str]:
+    """Artefacts that a version of any tenant still needs. All others are rubbish."""
+    return set(session.scalars(sa.select(Version.artefact_sha256).where(Version.pruned_at.is_(None)).distinct()))
+
+
+def _numbers(semver: str) -> tuple[int, int, int]:
+    written = _WRITTEN.fullmatch(semver)
+    if written is None:
+        raise NotFound("version", semver)
+    major, minor, patch = map(int, written.groups())
+    return major, minor, patch
+
+
+def _found(row: Found | None, what: str, name: str) -> Found:
+    if row is None:
+        raise NotFound(what, name)
+    return row

@@ -1,0 +1,38 @@
+"""Opening Postgres: engines and session factories, made when asked for and never at import."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+#: A factory of sessions; `with sessions.begin() as session:` is one transaction.
+Sessions = sessionmaker[Session]
+
+
+def make_engine(url: str, *, pool_size: int = 5, application: str = "fleetcast") -> Engine:
+    """An engine whose connections say who they are and whose statements cannot hang for ever.
+
+    `url` is `postgresql+psycopg://…`. A connection is tested before use, so that a restarted Postgres costs a reconnect, not an error.
+    """
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        # Bound values are people's data and key hashes: they belong in no log.
+        hide_parameters=True,
+        connect_args={
+            "application_name": application,
+            "connect_timeout": 5,
+            # A dead peer is noticed within half a minute rather than after the kernel's two hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "options": "-c timezone=UTC -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+        },
+    )
+
+
+def make_sessions(engine: Engine) -> Sessions:
+    """Sessions that keep loaded values after commit, so that an answer can be written from them."""
+    return sessionmaker(engine, expire_on_commit=False)

@@ -1,0 +1,1 @@
+"""Where history comes from: each source turns (entity, channels, span) into arrays."""

@@ -1,0 +1,124 @@
+"""Tenants and their API keys: who is asking, and what they may do."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.errors import Conflict, NotFound
+from db.models import ApiKey, Tenant
+
+SCOPES = ("read", "write", "operate")
+#: `fk_<id>_<secret>`: 48 bits to find the row by, 256 bits that nobody guesses (so a fast hash is enough).
+_KEY = re.compile(r"fk_([0-9a-f]{12})_([0-9a-f]{64})")
+#: Compared against when no row is found, so that an unknown id takes as long as a wrong secret.
+_NO_SECRET = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who presented a key that holds."""
+
+    tenant_id: str
+    #: The tenant's name.
+    tenant: str
+    key_id: str
+    scopes: frozenset[str]
+
+
+def create_tenant(session: Session, name: str, *, max_unfinished: int, max_running: int) -> Tenant:
+    """A new tenant; Conflict `tenant_exists` when the name is taken."""
+    values = {"name": name, "max_unfinished": max_unfinished, "max_running": max_running}
+    tenant: Tenant | None = session.scalar(insert(Tenant).values(values).on_conflict_do_nothing().returning(Tenant))
+    if tenant is None:
+        raise Conflict("tenant_exists", f"There is a tenant {name!r} already.")
+    return tenant
+
+
+def find_tenant(session: Session, name: str) -> Tenant:
+    tenant = session.scalar(select(Tenant).where(Tenant.name == name))
+    if tenant is None:
+        raise NotFound("tenant", name)
+    return tenant
+
+
+def list_tenants(session: Session) -> list[Tenant]:
+    return list(session.scalars(select(Tenant).order_by(Tenant.name)))
+
+
+def issue_key(
+    session: Session, tenant_id: str, name: str, scopes: Sequence[str] = SCOPES, expires_at: datetime | None = None
+) -> tuple[ApiKey, str]:
+    """A new key, and the whole of it in clear: the one time that anybody sees it."""
+    unknown = set(scopes) - set(SCOPES)
+    if unknown:
+        raise ValueError(f"No such scope: {', '.join(sorted(unknown))}.")
+    key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
+    key = ApiKey(id=key_id, tenant_id=tenant_id, name=name, secret_sha256=_digest(secret), scopes=list(scopes), expires_at=expires_at)
+    session.add(key)
+    session.flush()
+    return key, f"fk_{key_id}_{secret}"
+
+
+def authenticate(session: Session, presented: str) -> Identity | None:
+    """Whose key this is, or None when it is malformed, unknown, wrong, expired or revoked: the caller cannot tell which."""
+    parts = _KEY.fullmatch(presented)
+    if parts is None:
+        return None
+    key_id, secret = parts.groups()
+    row = session.execute(
+        select(ApiKey.tenant_id, ApiKey.secret_sha256, ApiKey.scopes, Tenant.name, _usable().label("usable"), _stale().label("stale"))
+        .join(Tenant, Tenant.id == ApiKey.tenant_id)
+        .where(ApiKey.id == key_id)
+    ).one_or_none()
+    right = hmac.compare_digest(_digest(secret), _NO_SECRET if row is None else row.secret_sha256)
+    if row is None or not right or not row.usable:
+        return None
+    if row.stale:
+        _stamp(session, key_id)
+    return Identity(row.tenant_id, row.name, key_id, frozenset(row.scopes))
+
+
+def list_keys(session: Session, tenant_id: str) -> list[ApiKey]:
+    """All keys, oldest first, revoked ones too."""
+    return list(session.scalars(select(ApiKey).where(ApiKey.tenant_id == tenant_id).order_by(ApiKey.created_at, ApiKey.id)))
+
+
+def revoke_key(session: Session, tenant_id: str, key_id: str) -> ApiKey:
+    """The key stops working at the next request. Revoking it again leaves the first moment standing."""
+    key = session.scalar(select(ApiKey).where(ApiKey.tenant_id == tenant_id, ApiKey.id == key_id).with_for_update())
+    if key is None:
+        raise NotFound("key", key_id)
+    if key.revoked_at is None:
+        key.revoked_at = session.scalar(select(func.clock_timestamp()))
+        session.flush()
+    return key
+
+
+def _stamp(session: Session, key_id: str) -> None:
+    """Note the use, at most once a minute. SKIP LOCKED: a request must never wait for another one's transaction for a courtesy."""
+    due = select(ApiKey.id).where(ApiKey.id == key_id, _stale()).with_for_update(skip_locked=True).scalar_subquery()
+    session.execute(
+        update(ApiKey).where(ApiKey.id == due).values(last_used_at=func.clock_timestamp()), execution_options={"synchronize_session": False}
+    )
+
+
+def _usable() -> ColumnElement[bool]:
+    return and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()))
+
+
+def _stale() -> ColumnElement[bool]:
+    return or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.clock_timestamp() - timedelta(minutes=1))
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,1 @@
+"""The mind: pure numbers, series in, fitted model and forecast out."""

@@ -1,0 +1,79 @@
+"""What can be wrong with data or a model: nouns that carry their numbers and write their own sentence.
+
+ModelError
+├── SpecInvalid            a field of a spec is out of its bounds
+├── UnusableData           this history cannot be learned from (never retried)
+│   ├── InsufficientData   too little of something; carries every requirement
+│   ├── InsufficientRecentData  the window before the forecast is not there
+│   ├── FlatLine           the target never moves
+│   └── FeatureMissing     a channel the model reads is absent
+├── ScenarioOutOfBounds    a what-if asks for what never happened
+├── TrainingDiverged       the loss left the numbers
+└── ArtefactCorrupt        the stored model is not what was saved
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml.readiness import Requirement
+
+
+class ModelError(Exception):
+    """Root of the tree. `code` is the problem code clients see; `extra` joins the problem object."""
+
+    code = "internal"
+
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = extra
+
+
+class SpecInvalid(ModelError):
+    code = "validation_failed"
+
+    def __init__(self, field: str, value: object, fix: str) -> None:
+        pointer = "/spec/" + field.replace(".", "/")
+        super().__init__(f"{field} = {value!r}: {fix}", errors=[{"pointer": pointer, "code": "out_of_bounds", "detail": fix}])
+        self.field = field
+
+
+class UnusableData(ModelError):
+    code = "insufficient_data"
+
+
+class InsufficientData(UnusableData):
+    """Too little history. Carries every requirement, met or not, so that a client can say what is missing."""
+
+    def __init__(self, requirements: Sequence[Requirement]) -> None:
+        detail = "; ".join(str(r) for r in requirements if not r.met)
+        super().__init__(f"{detail}.", requirements=[r.as_dict() for r in requirements])
+        self.requirements = tuple(requirements)
+
+
+class InsufficientRecentData(UnusableData):
+    code = "insufficient_recent_data"
+
+
+class FlatLine(UnusableData):
+    code = "flatline_detected"
+
+
+class FeatureMissing(UnusableData):
+    code = "feature_missing"
+
+
+class ScenarioOutOfBounds(ModelError):
+    code = "scenario_out_of_bounds"
+
+
+class TrainingDiverged(ModelError):
+    code = "training_diverged"
+
+
+class ArtefactCorrupt(ModelError):
+    code = "artefact_corrupt"

@@ -1,0 +1,168 @@
+"""The mind's eye: what the network sees of a stretch of rows. Scaler, season, calendar, causal normaliser; nothing here looks ahead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ml.series import Floats, Times
+
+#: Inputs are clipped to this many deviations: beyond it a value says "very far", and no more (measured, DESIGN §5).
+CLIP = 6.0
+#: Rows' worth of the fit part's own spread mixed into each running variance, so that a window that begins flat has a scale at all.
+PRIOR_ROWS = 2.0
+#: Windows of the fit part looked at to find that spread.
+SPREAD_WINDOWS = 1_000
+
+DAY_S = 86_400.0
+#: (shortest cadence in seconds, period in seconds): the season that people and machines live by at that cadence.
+SEASONS = ((2 * DAY_S, 365.2425 * DAY_S), (6 * 3_600.0, 7 * DAY_S), (60.0, DAY_S), (0.0, 3_600.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Season:
+    period_s: float
+    #: Period in whole rows, at least 1: the lag of the seasonal naive forecast.
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaler:
+    """Per channel, targets first, all from the fit part alone. Every array is (C,) float64."""
+
+    center: Floats
+    scale: Floats
+    #: Typical size of one row's change, in the channel's own unit.
+    change: Floats
+    #: Least and greatest value learned from: the support of a what-if.
+    low: Floats
+    high: Floats
+    #: Deviation inside a window of the first target, in units of its scale.
+    spread: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What is seen of N stretches of L rows. At each row only that row and the rows of its stretch before it were used."""
+
+    #: (N, L, F) float32
+    inputs: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    #: (N, L) the target's last known value, in its own unit
+    last: Floats
+    #: (N, L) the target's running deviation, in its own unit, never 0
+    deviation: Floats
+
+
+def input_width(channels: int) -> int:
+    """F: value, change and missing mark of each channel; sine and cosine of the season."""
+    return 3 * channels + 2
+
+
+def season_of(step_s: float) -> Season:
+    """Hour below one minute's cadence, day below six hours', week below two days', else the year."""
+    period = next(period for shortest, period in SEASONS if step_s >= shortest)
+    return Season(period, max(1, round(period / step_s)))
+
+
+def calendar(times: Times, season: Season) -> Floats:
+    """(T, 2) sine and cosine of the phase in the season, from UTC."""
+    seconds = times.astype("datetime64[ms]").astype(np.int64) / 1000
+    phase = 2 * np.pi * (seconds % season.period_s) / season.period_s
+    return np.stack([np.sin(phase), np.cos(phase)], axis=1)
+
+
+def fit_scaler(values: Floats, fit: slice, window: int) -> Scaler:
+    """Learn the scaler from the fit rows of (T, C) values; later rows are not read."""
+    seen = values[fit]
+    center = np.array([_median(column) for column in seen.T])
+    scale = np.array([_scale(column, middle) for column, middle in zip(seen.T, center, strict=True)])
+    change = np.array([_scale(np.diff(column), 0.0) for column in seen.T])
+    low, high = (np.array([f(_known(column, 0.0)) for column in seen.T]) for f in (np.min, np.max))
+    spread = _spread((seen[:, 0] - center[0]) / scale[0], window)
+    return Scaler(center, scale, np.minimum(change, scale), low, high, spread)
+
+
+def look(values: Floats, phases: Floats, scaler: Scaler, halflife: float) -> View:
+    """See stretches of rows: values (N, L, C) with NaN where missing, phases (N, L, 2).
+
+    The first target is normalised by the running mean and deviation of its own stretch, so that a level shift does not carry
+    the network out of what it learned; covariates by the fit part's scale, so that their level keeps its meaning.
+    """
+    scaled = (values - scaler.center) / scaler.scale  # (N, L, C)
+    target = scaled[:, :, 0]
+    mean, deviation = running_moments(target, halflife, scaler.spread)
+    value = scaled.copy()
+    value[:, :, 0] = (target - mean) / deviation
+    change = _changes(values) / scaler.change
+    change[:, :, 0] = _changes(scaled[:, :, :1])[:, :, 0] / deviation
+    pieces = [_clipped(value), _clipped(change), np.isnan(values).astype(np.float64), phases]
+    inputs = np.concatenate(pieces, axis=2).astype(np.float32)
+    last = carry(target) * scaler.scale[0] + scaler.center[0]
+    return View(inputs, last, deviation * scaler.scale[0])
+
+
+def running_moments(stretch: Floats, halflife: float, spread: float) -> tuple[Floats, Floats]:
+    """Exponentially weighted mean and deviation at each row of (N, L), of that row and those before it. NaN rows weigh nothing.
+
+    The variance is shrunk towards `spread`² by PRIOR_ROWS rows' worth.
+    """
+    known = np.isfinite(stretch)
+    number = np.where(known, stretch, 0.0)
+    decay = _decay(stretch.shape[1], halflife)  # (L, L)
+    weight = known.astype(np.float64) @ decay  # (N, L)
+    safe = np.maximum(weight, 1e-12)
+    mean = number @ decay / safe
+    scatter = np.maximum((number * number) @ decay - safe * mean * mean, 0.0)
+    return mean, np.sqrt((scatter + PRIOR_ROWS * spread * spread) / (weight + PRIOR_ROWS))
+
+
+def carry(stretch: Floats) -> Floats:
+    """(N, L) with each NaN replaced by the last known value before it; before the first one, NaN becomes 0."""
+    rows = np.arange(stretch.shape[1])
+    last = np.maximum.accumulate(np.where(np.isfinite(stretch), rows, -1), axis=1)
+    carried = np.take_along_axis(stretch, np.maximum(last, 0), axis=1)
+    return np.where(last >= 0, carried, 0.0)
+
+
+@lru_cache(maxsize=32)
+def _decay(length: int, halflife: float) -> Floats:
+    """(L, L): weight of row s (first axis) in the moments at row t, 0 where s is after t."""
+    age = np.arange(length)[None, :] - np.arange(length)[:, None]
+    return np.where(age >= 0, 0.5 ** (np.maximum(age, 0) / halflife), 0.0)
+
+
+def _changes(values: Floats) -> Floats:
+    """(N, L, C) difference to the row before; 0 at the first row, whose forerunner the window does not hold."""
+    return np.diff(values, axis=1, prepend=values[:, :1])
+
+
+def _clipped(values: Floats) -> Floats:
+    return np.clip(np.nan_to_num(values, nan=0.0), -CLIP, CLIP)
+
+
+def _known(column: Floats, otherwise: float) -> Floats:
+    known = column[np.isfinite(column)]
+    return known if known.size else np.array([otherwise])
+
+
+def _median(column: Floats) -> float:
+    return float(np.median(_known(column, 0.0)))
+
+
+def _scale(column: Floats, middle: float) -> float:
+    """Middle 90 % as a deviation (a normal one spans 3.29), else the plain deviation, else a thousandth of the level: never 0."""
+    known = _known(column, middle)
+    low, high = np.quantile(known, [0.05, 0.95])
+    tried = (float(high - low) / 3.29, float(known.std()), abs(middle) * 1e-3, 1.0)
+    return next(width for width in tried if width > 1e-12 * max(abs(middle), 1e-12))
+
+
+def _spread(target: Floats, window: int) -> float:
+    """Root mean square deviation inside windows of (T,) scaled values."""
+    views = np.lib.stride_tricks.sliding_window_view(target, min(window, len(target)))
+    views = views[:: max(1, len(views) // SPREAD_WINDOWS)]
+    complete = views[np.isfinite(views).all(axis=1)]
+    spread = float(np.sqrt(complete.var(axis=1).mean())) if len(complete) else 1.0
+    return max(spread, 1e-3)

@@ -1,0 +1,158 @@
+"""The terms of one model: what goes in, what comes out, how it is learned. Plain values; imports no numeric library."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+from ml.errors import SpecInvalid
+
+#: Lowest and highest value of each numeric field. They keep one model small (it is trained by the thousand) and one request bounded.
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "window": (2, 512),
+    "horizon": (1, 168),
+    "hidden_size": (8, 512),
+    "num_layers": (1, 4),
+    "dropout": (0.0, 0.7),
+    "epochs": (1, 1000),
+    "patience": (1, 200),
+    "batch_size": (1, 4096),
+    "learning_rate": (1e-6, 1.0),
+    "level": (0.5, 0.99),
+    "fill_limit": (0, 48),
+    "seed": (0, 2**31 - 1),
+}
+#: The allowed words of each enumerated field.
+CHOICES: Mapping[str, tuple[str, ...]] = {"network": ("lstm",), "loss": ("mae", "mse", "huber")}
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Chronological shares of the rows. Nothing is ever chosen by the last one.
+
+    fit: weights and scaler · stop: early stopping · calibrate: intervals, who serves, the gate · test: reports only.
+    """
+
+    fit: float = 0.64
+    stop: float = 0.08
+    calibrate: float = 0.08
+    test: float = 0.20
+
+    def __post_init__(self) -> None:
+        shares = asdict(self)
+        for name, share in shares.items():
+            if not 0.01 <= share <= 0.97:
+                raise SpecInvalid(f"split.{name}", share, "must be between 0.01 and 0.97")
+        if abs(sum(shares.values()) - 1.0) > 1e-6:
+            raise SpecInvalid("split", shares, "the four shares must add up to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything that decides what a training does, apart from the data.
+
+    Source of the defaults: the `device-metric` recipe; each recipe states its own.
+    """
+
+    #: Channels forecast. One for every recipe of today; the place for several is kept.
+    targets: tuple[str, ...]
+    #: Past covariates: channels read beside the targets, known up to the last observation only.
+    covariates: tuple[str, ...] = ()
+    network: str = "lstm"
+    #: Steps of history the network reads.
+    window: int = 50
+    #: Steps it forecasts.
+    horizon: int = 12
+    hidden_size: int = 64
+    num_layers: int = 2
+    dropout: float = 0.0
+    epochs: int = 50
+    #: Epochs without a better stop-part loss before training ends.
+    patience: int = 8
+    #: Windows' worth of rows per update.
+    batch_size: int = 32
+    #: Peak of the one-cycle rate.
+    learning_rate: float = 1e-2
+    loss: str = "mae"
+    split: Split = Split()
+    #: Interval level stored with the model and used when a request names none.
+    level: float = 0.9
+    #: Longest run of missing steps that is filled forward; longer ones break the series.
+    fill_limit: int = 3
+    #: Seconds between rows; None finds the cadence from the data.
+    cadence_s: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.targets:
+            raise SpecInvalid("targets", self.targets, "name at least one channel")
+        if len(self.targets) > 1:
+            raise SpecInvalid("targets", self.targets, "one channel per model; ask for a model each")
+        if set(self.targets) & set(self.covariates):
+            raise SpecInvalid("covariates", self.covariates, "a target is always an input; do not repeat it as a covariate")
+        for name, (low, high) in BOUNDS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not low <= value <= high:
+                raise SpecInvalid(name, value, f"must be between {low:g} and {high:g}")
+        for name, words in CHOICES.items():
+            if getattr(self, name) not in words:
+                raise SpecInvalid(name, getattr(self, name), f"must be one of {', '.join(words)}")
+        if self.cadence_s is not None and not 1 <= self.cadence_s <= 7 * 86_400:
+            raise SpecInvalid("cadence_s", self.cadence_s, "must be between 1 second and 1 week (604800)")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every channel read, targets first."""
+        return self.targets + self.covariates
+
+    def override(self, changes: Mapping[str, Any]) -> Self:
+        """The same spec with some fields changed. Raises SpecInvalid for an unknown field or a value out of bounds."""
+        known = {f.name for f in fields(self)}
+        for name in changes:
+            if name not in known:
+                raise SpecInvalid(name, changes[name], f"unknown field; known: {', '.join(sorted(known))}")
+        return replace(self, **_typed(changes))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form; `from_dict` reads it back."""
+        return asdict(self) | {"targets": list(self.targets), "covariates": list(self.covariates)}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        return cls(**_typed(stored))
+
+    def fingerprint(self) -> str:
+        """Hash of all fields: two trainings with the same fingerprint ask for the same thing."""
+        return _digest(self.as_dict())
+
+    def signature(self) -> str:
+        """Hash of what a consumer of forecasts can see: target, horizon, network family. A change is a major version."""
+        return _digest({"targets": list(self.targets), "horizon": self.horizon, "network": self.network})
+
+    def shape_key(self) -> str:
+        """Hash of all that decides tensor shapes and the training loop: jobs with the same key can train as one cohort."""
+        same = self.as_dict() | {
+            "targets": len(self.targets),
+            "covariates": len(self.covariates),
+            "cadence_s": None,
+            "seed": None,
+            "level": None,
+        }
+        return _digest(same)
+
+
+def _typed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(stored)
+    for name in ("targets", "covariates"):
+        if name in values:
+            values[name] = tuple(values[name])
+    if isinstance(values.get("split"), Mapping):
+        values["split"] = Split(**values["split"])
+    return values
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""Operating the product: command line, embedded servers, demo."""

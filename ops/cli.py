@@ -1,0 +1,84 @@
+"""The command line: `fleetcast …`. A command is imported when called, so a web container needs only its own libraries."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import click
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from ops.house import HouseError
+from ops.processes import StackError
+from tasks.settings import SettingsError
+
+
+class Entry(NamedTuple):
+    """Where a command is, under its own name and `_command`."""
+
+    module: str
+    #: Its first sentence, told without importing it; a test holds the two together.
+    sentence: str
+    #: The extra that brings what it imports.
+    extra: str = "demo"
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "up": Entry("ops.upkeep", "Start everything: servers when none are given, migrations, API, dispatcher, workers, Flower."),
+    "down": Entry("ops.upkeep", "Stop everything that `up` started."),
+    "status": Entry("ops.upkeep", "Say what runs, and how to reach it."),
+    "demo": Entry("ops.demo", "Take in real series, train, version, forecast, draw; then leave it running to be tried by hand."),
+    "doctor": Entry("ops.doctor", "Say what is wrong and how to mend it."),
+    "keys": Entry("ops.keys", "Create, list and revoke API keys."),
+    "import": Entry("ops.importing", "Take in FILE (CSV or Parquet; long or wide).", "worker"),
+    "settings": Entry("ops.doctor", "Show every setting: its variable, its default, and why."),
+    "migrate": Entry("ops.run", "Bring Postgres to the schema of this version."),
+    "web": Entry("ops.run", "Serve the API (gunicorn with gevent)."),
+    "dispatcher": Entry("ops.run", "Ring the workers for due jobs, and reconcile."),
+    "worker": Entry("ops.run", "Work on jobs: `interactive` serves predictions, what-if and batches, `train` serves trainings."),
+    "flower": Entry("ops.run", "Serve Flower, read-only and behind a password."),
+}
+
+
+class Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, extra = COMMANDS[cmd_name]
+        try:
+            found = getattr(importlib.import_module(module), f"{cmd_name}_command")
+        except ModuleNotFoundError as error:
+            raise click.ClickException(f"`fleetcast {cmd_name}` needs {error.name}: pip install 'fleetcast[{extra}]'.") from error
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.sentence) for name, entry in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """What a person can mend is told in one sentence, without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, StackError, HouseError) as error:
+            raise click.ClickException(str(error)) from error
+        except OperationalError as error:
+            first = str(error.orig).splitlines()[0]
+            raise click.ClickException(f"Postgres does not answer: {first}. `fleetcast doctor` says what is wrong.") from error
+        except ProgrammingError as error:
+            first = str(error.orig).splitlines()[0]
+            raise click.ClickException(f"Postgres refuses: {first}. `fleetcast migrate` brings it to this version.") from error
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="fleetcast")
+def main() -> None:
+    """Fleetcast: forecasts for a fleet of entities. Begin with `fleetcast demo`, or `fleetcast up`."""
+
+
+if __name__ == "__main__":
+    main(prog_name="fleetcast")

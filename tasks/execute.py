@@ -1,0 +1,135 @@
+"""The execution loop: a doorbell becomes a claim, a handler's work, and exactly one recorded outcome."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import torch
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from db import ledger
+from db.errors import FenceLost, StoreError
+from db.models import Job, Json
+from ml.errors import ModelError
+from tasks import problems, status
+from tasks.lease import CancelRequested, DeadlinePassed, DrainRequested, Lease
+from tasks.workshop import Workshop
+
+log = structlog.get_logger()
+
+#: Writes a job's effects in the transaction that ends it, and returns its result and warnings.
+Publish = Callable[[Session], tuple[Json, Sequence[Json]]]
+
+
+@dataclass
+class Work:
+    """One claimed job in a handler's hands."""
+
+    shop: Workshop
+    lease: Lease
+    claim: ledger.Claim
+    settled: bool = False
+
+    @property
+    def job(self) -> Job:
+        return self.claim.job
+
+    def progress(self, phase: str, **figures: Any) -> None:
+        """Tell watchers, and stop here if the job must stop."""
+        self.lease.progress(self.job.id, phase, **figures)
+        self.lease.check(self.job.id)
+
+    def publish(self, write: Publish) -> None:
+        """Commit the job's effects and its success together, under its fence, or nothing at all. Raises FenceLost."""
+        with self.shop.sessions.begin() as session:
+            ledger.hold(session, self.job.id, self.claim.fence)
+            result, warnings = write(session)
+            ledger.succeed(session, self.job.id, self.claim.fence, result, warnings)
+        self._settle("succeeded")
+
+    @contextmanager
+    def outcome(self) -> Iterator[None]:
+        """Whatever the work inside raises becomes the job's recorded outcome; its mates of a cohort go on."""
+        try:
+            yield
+        except FenceLost:
+            self._settle("fenced")
+        except CancelRequested:
+            self._end("cancelled", lambda s: ledger.cancelled(s, self.job.id, self.claim.fence))
+        except DrainRequested:
+            self._end("drained", lambda s: ledger.release(s, self.job.id, self.claim.fence))
+        except DeadlinePassed:
+            self._fail(problems.problem("deadline_exceeded", "The job ran into its deadline."))
+        except (ModelError, StoreError) as error:
+            self._fail(problems.of(error))
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            self._retry(problems.problem("out_of_memory", str(error) or "The worker ran out of memory."))
+        except Exception as error:
+            log.exception("attempt_failed", job=self.job.id, kind=self.job.kind)
+            self._retry(problems.problem("internal", f"{type(error).__name__} in the worker; its log has the details."))
+
+    def _fail(self, error: Json) -> None:
+        self._end("failed", lambda s: ledger.fail(s, self.job.id, self.claim.fence, error))
+
+    def _retry(self, error: Json) -> None:
+        delay = backoff(self.claim.attempt, self.shop.settings.retry_base_s, self.shop.settings.retry_cap_s)
+        self._end("retried", lambda s: ledger.retry_later(s, self.job.id, self.claim.fence, error, delay))
+
+    def _end(self, outcome: str, write: Callable[[Session], object]) -> None:
+        """Record the outcome. Where Postgres cannot be reached, or the fence is gone, the reaper has the last word."""
+        try:
+            with self.shop.sessions.begin() as session:
+                write(session)
+        except (OperationalError, FenceLost) as error:
+            log.warning("outcome_not_recorded", job=self.job.id, outcome=outcome, error=str(error))
+        self._settle(outcome)
+
+    def _settle(self, outcome: str) -> None:
+        self.settled = True
+        self.lease.let_go(self.job.id)
+        log.info("attempt_ended", job=self.job.id, kind=self.job.kind, attempt=self.claim.attempt, outcome=outcome)
+        try:
+            status.fresh(self.shop.runtime, self.job.tenant_id, self.job.id)
+        except OperationalError:
+            log.warning("status_not_mirrored", job=self.job.id)
+
+
+Handler = Callable[[Workshop, Sequence[Work]], None]
+
+
+def run(shop: Workshop, handlers: Mapping[str, Handler], job_id: str, doorbell: str) -> None:
+    """Answer one doorbell. A stale one (the job is taken, ended, or not yet due) finds nothing to claim."""
+    owner = f"{shop.settings.host}/{doorbell}"
+    claims = _claim(shop, job_id, owner)
+    if not claims:
+        log.debug("stale_doorbell", job=job_id)
+        return
+    with Lease(shop.runtime, claims) as lease:
+        works = [Work(shop, lease, claim) for claim in claims]
+        for work in works:
+            lease.progress(work.job.id, "claimed")
+        handlers[claims[0].job.kind](shop, works)
+
+
+def _claim(shop: Workshop, job_id: str, owner: str) -> list[ledger.Claim]:
+    """The job, and for a training its cohort."""
+    lease_s = shop.settings.lease_s
+    with shop.sessions.begin() as session:
+        leader = ledger.claim(session, job_id, owner, lease_s)
+    if leader is None:
+        return []
+    if leader.job.shape_key is None or shop.cohort_size == 1:
+        return [leader]
+    with shop.sessions.begin() as session:
+        return [leader, *ledger.join_cohort(session, leader, shop.cohort_size - 1, owner, lease_s)]
+
+
+def backoff(attempt: int, base_s: float, cap_s: float) -> float:
+    """Full jitter: anywhere between nothing and the doubled base (Brooker, 'Exponential Backoff And Jitter', AWS 2015)."""
+    return random.uniform(0, min(cap_s, base_s * 2 ** max(0, attempt - 1)))

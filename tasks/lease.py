@@ -1,0 +1,147 @@
+"""The right to run some jobs for a while: renewed by a thread for as long as the work reports progress."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from db import ledger
+from db.errors import FenceLost
+from tasks import status
+from tasks.runtime import Runtime
+
+log = structlog.get_logger()
+
+#: Progress is shown to watchers at most this often.
+SHOW_EVERY_S = 0.5
+
+
+class Stop(Exception):
+    """The work is to end at the next batch."""
+
+
+class CancelRequested(Stop):
+    """Somebody asked for the job's end."""
+
+
+class DrainRequested(Stop):
+    """This worker is shutting down; another will run the job."""
+
+
+class DeadlinePassed(Stop):
+    """The job's deadline, or the longest one try may run, has passed."""
+
+
+@dataclass
+class Held:
+    """One job under this lease, and what the last heartbeat brought."""
+
+    claim: ledger.Claim
+    progress: dict[str, Any] = field(default_factory=dict)
+    shown_at: float = 0.0
+    cancel: bool = False
+    drain: bool = False
+    overdue: bool = False
+    lost: bool = False
+
+
+class Lease:
+    """A context around the work on some claims. `check` raises when a job must stop; `progress` tells watchers where it is."""
+
+    def __init__(self, runtime: Runtime, claims: Iterable[ledger.Claim]) -> None:
+        self._runtime = runtime
+        self._held = {claim.job.id: Held(claim) for claim in claims}
+        self._seq = max((held.claim.job.progress.get("seq", 0) for held in self._held.values()), default=0)
+        self._alive_at = self._began_at = time.monotonic()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._renew, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def alive(self) -> None:
+        """Say that the work moves. Without this for `stall_timeout_s` the lease is left to run out: hung is dead."""
+        self._alive_at = time.monotonic()
+
+    def progress(self, job_id: str, phase: str, **figures: Any) -> None:
+        """Note where a job is; the next heartbeat writes it down, watchers see it at once."""
+        self.alive()
+        held = self._held[job_id]
+        with self._lock:
+            self._seq += 1
+            held.progress = {"seq": self._seq, "phase": phase, **figures}
+        if time.monotonic() - held.shown_at >= SHOW_EVERY_S:
+            held.shown_at = time.monotonic()
+            self._show(held)
+
+    def check(self, job_id: str) -> None:
+        """Raises FenceLost, CancelRequested, DrainRequested or DeadlinePassed when the job must stop."""
+        held = self._held[job_id]
+        if held.lost:
+            raise FenceLost(job_id, held.claim.fence)
+        if held.cancel:
+            raise CancelRequested(job_id)
+        if held.overdue or time.monotonic() - self._began_at > self._runtime.settings.training_timeout_s:
+            raise DeadlinePassed(job_id)
+        if held.drain:
+            raise DrainRequested(job_id)
+
+    def let_go(self, job_id: str) -> None:
+        """The job has ended or was handed back: renew it no longer."""
+        with self._lock:
+            self._held.pop(job_id, None)
+
+    def _show(self, held: Held) -> None:
+        found = status.document(held.claim.job)
+        figures = {k: v for k, v in held.progress.items() if k not in ("seq", "finish_at")}
+        seen = {"seq": held.progress["seq"], "progress": figures, "estimated_finish_at": held.progress.get("finish_at")}
+        status.show(self._runtime, found | seen)
+
+    def _renew(self) -> None:
+        pause = self._runtime.settings.lease_s / 3
+        while not self._stop.wait(pause):
+            stalled = time.monotonic() - self._alive_at
+            if stalled > self._runtime.settings.stall_timeout_s:
+                log.error("stalled", jobs=list(self._held), seconds=round(stalled))
+                continue
+            try:
+                self._beat()
+            except OperationalError as error:
+                # Postgres is away: an expired lease that nobody has reaped can still be renewed, so keep trying.
+                log.warning("heartbeat_missed", jobs=list(self._held), error=str(error.orig))
+
+    def _beat(self) -> None:
+        with self._lock:
+            fences = {job_id: held.claim.fence for job_id, held in self._held.items()}
+            progress = {job_id: held.progress for job_id, held in self._held.items() if held.progress}
+        if not fences:
+            return
+        with self._runtime.sessions.begin() as session:
+            pulses = ledger.beat(session, fences, self._runtime.settings.lease_s, progress)
+        for job_id in fences:
+            held, pulse = self._held.get(job_id), pulses.get(job_id)
+            if held is None:
+                continue
+            if pulse is None:
+                held.lost = True
+            else:
+                held.cancel, held.drain, held.overdue = pulse.cancel, pulse.drain, pulse.deadline_passed
+
+
+def finish_at(seconds: float) -> str:
+    """The moment so many seconds from now, as clients read it."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,67 @@
+"""Readiness: what a training would be for one entity, and whether there is data enough for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from db import observations
+from db.models import Entity
+from ml.errors import InsufficientData
+from ml.readiness import Coverage, Requirement, assess
+from ml.recipes import Recipe
+from ml.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """A recipe resolved for one entity, with every requirement measured."""
+
+    spec: ModelSpec
+    requirements: list[Requirement]
+    #: Hours before the newest row that a training reads; None reads all.
+    look_back_hours: float | None
+
+    def require(self) -> None:
+        """Raises InsufficientData when a requirement is unmet."""
+        if not all(requirement.met for requirement in self.requirements):
+            raise InsufficientData(self.requirements)
+
+
+def readiness(
+    session: Session, entity: Entity, preset: Recipe, target: str | None, overrides: Mapping[str, Any], look_back_hours: float | None
+) -> Readiness:
+    """Resolve the recipe by the channels the entity has. Raises SpecInvalid."""
+    held = _coverage(session, entity)
+    spec = preset.resolve(target, held, overrides)
+    hours = look_back_hours if look_back_hours is not None else preset.look_back_hours
+    return Readiness(spec, _measure(session, entity, preset, spec, hours, held), hours)
+
+
+def measured(session: Session, entity: Entity, preset: Recipe, spec: ModelSpec, look_back_hours: float | None) -> Readiness:
+    """The same for a spec already resolved: what a worker asks before it trains."""
+    held = _coverage(session, entity)
+    return Readiness(spec, _measure(session, entity, preset, spec, look_back_hours, held), look_back_hours)
+
+
+def since(newest: Iterable[datetime | None], look_back_hours: float | None) -> datetime | None:
+    """Where a look-back begins: so many hours before the newest row of the targets, not before now, so that old series train too."""
+    known = [moment for moment in newest if moment is not None]
+    return max(known) - timedelta(hours=look_back_hours) if known and look_back_hours is not None else None
+
+
+def _measure(
+    session: Session, entity: Entity, preset: Recipe, spec: ModelSpec, hours: float | None, held: Mapping[str, Coverage]
+) -> list[Requirement]:
+    begin = since((held[target].last for target in spec.targets if target in held), hours)
+    seen = held if begin is None else _coverage(session, entity, begin)
+    return assess(spec, preset.needs, seen, now=datetime.now(UTC))
+
+
+def _coverage(session: Session, entity: Entity, begin: datetime | None = None) -> dict[str, Coverage]:
+    held = observations.coverage(session, entity.id, since=begin)
+    return {name: Coverage(c.rows, c.days, c.first, c.last) for name, c in held.items()}

@@ -1,0 +1,136 @@
+"""The one room that reads the environment: every setting, its variable, its default and why.
+
+`SETTINGS` is the configuration table of the README: `fleetcast settings` prints it and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+class SettingsError(Exception):
+    """A variable holds something that cannot be used."""
+
+    def __init__(self, variable: str, value: str, fix: str) -> None:
+        super().__init__(f"{variable}={value!r}: {fix}")
+
+
+def _setting(default: Any, why: str, *variables: str, low: float | None = None, secret: bool = False) -> Any:
+    """A field that is read from the first of `variables` that is set (its own name in capitals comes first)."""
+    return field(default=default, repr=not secret, metadata={"why": why, "variables": variables, "low": low, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every process is told. Frozen: nothing changes its mind while running."""
+
+    database_url: str = _setting("", "Postgres. Empty: `fleetcast up` starts an embedded one.", secret=True)
+    redis_url: str = _setting("", "Broker (Redis or Valkey). Empty: `fleetcast up` starts an embedded one. Must not evict.", secret=True)
+    cache_url: str = _setting("", "Redis for status and cached forecasts; may evict. Empty: the broker's.", secret=True)
+    model_dir: Path = _setting(Path("models"), "Folder of artefacts, shared by all workers.", "MODEL_STORAGE_PATH")
+    api_host: str = _setting("127.0.0.1", "Address the API listens on.")
+    api_port: int = _setting(8000, "Port of the API.", "ML_SERVICE_PORT", low=0)
+    web_workers: int = _setting(1, "gunicorn processes; each serves many requests at once through gevent.", low=1)
+    flower_port: int = _setting(5555, "Port of Flower.", low=0)
+    log_level: str = _setting("INFO", "Least level that is logged.")
+    device: str = _setting("auto", "`cpu`, `cuda` or `auto`: CUDA where a card is found, else CPU.")
+    worker_concurrency: int = _setting(1, "Jobs one worker runs at once; a GPU worker is 1.", "MAX_CONCURRENT_TRAINING", low=1)
+    lease_s: float = _setting(30.0, "A worker silent for so long has lost its job. Three missed heartbeats.", low=1)
+    stall_timeout_s: float = _setting(120.0, "A phase without progress for so long stops being renewed: hung is dead.", low=1)
+    training_timeout_s: float = _setting(3600.0, "Longest one try may run; a training takes seconds to minutes.", "TRAINING_TIMEOUT", low=1)
+    deadline_s: float = _setting(86_400.0, "A job not finished so long after it was accepted fails as `deadline_exceeded`.", low=1)
+    max_attempts: int = _setting(5, "Tries at one job before it fails for good.", low=1)
+    max_crashes: int = _setting(3, "Tries that took their process down before the job fails as `worker_lost`.", low=1)
+    retry_base_s: float = _setting(5.0, "First back-off of a transient failure; doubles each time, with full jitter.", low=0)
+    retry_cap_s: float = _setting(900.0, "Longest back-off.", low=0)
+    cohort_size: int = _setting(0, "Trainings of one shape taken up together. 0: 64 on CUDA, 1 on CPU, where nothing is gained.", low=0)
+    dispatch_window: int = _setting(
+        200, "Doorbells a queue holds at most; the rest waits in Postgres, where order and fairness live.", low=1
+    )
+    dispatch_poll_s: float = _setting(1.0, "How often the dispatcher looks without being called.", low=0.01)
+    redispatch_s: float = _setting(60.0, "A doorbell not answered for so long, and no longer in Redis, is rung again.", low=0.1)
+    reconcile_s: float = _setting(5.0, "How often leases, deadlines and cancels are swept.", low=0.1)
+    tidy_s: float = _setting(600.0, "How often old rows are purged, orphaned artefacts collected and invariants checked.", low=0.1)
+    max_queue: int = _setting(100_000, "Jobs one queue holds before new ones are answered 503.", low=1)
+    tenant_max_unfinished: int = _setting(20_000, "Unfinished jobs a new tenant may hold before 429.", low=1)
+    tenant_max_running: int = _setting(64, "Jobs of a new tenant that may run at once.", low=1)
+    forecast_ttl_s: int = _setting(86_400, "How long a cached forecast is served: a day, as daily data wants.", low=1)
+    status_ttl_s: int = _setting(86_400, "How long a finished job's status stays in Redis.", low=1)
+    cache_timeout_s: float = _setting(0.05, "Longest wait for the cache before Postgres answers instead.", low=0.001)
+    keep_versions: int = _setting(5, "Versions of a model kept with their artefacts; the active one always is.", low=1)
+    job_retention_days: int = _setting(30, "Finished jobs older than this are purged.", low=1)
+    idempotency_hours: int = _setting(24, "How long an Idempotency-Key is remembered.", low=1)
+    loaded_models: int = _setting(256, "Versions a worker keeps in memory, least recently used first out.", low=1)
+    max_body_bytes: int = _setting(16 * 2**20, "Largest request body: about 200,000 observations as JSON.", low=1024)
+    max_batch: int = _setting(10_000, "Entities one batch may name.", low=1)
+    max_wait_s: float = _setting(30.0, "Longest a request may ask to wait for its job.", low=0)
+    min_training_samples: int = _setting(100, "Least rows of `device-metric`.", low=1)
+    lstm_sequence_length: int = _setting(50, "Window of `device-metric`.", low=2)
+    lstm_forecast_horizon: int = _setting(12, "Horizon of `device-metric`.", low=1)
+    worker_name: str = _setting("", "Name of this worker in leases and Flower. Empty: the host's name.")
+    flower_basic_auth: str = _setting("", "`user:password` of Flower. `fleetcast up` makes one.", secret=True)
+
+    @property
+    def cache(self) -> str:
+        return self.cache_url or self.redis_url
+
+    @property
+    def recipe_changes(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the variables of the earlier services change in the presets."""
+        changes = {"window": self.lstm_sequence_length, "horizon": self.lstm_forecast_horizon, "min_rows": self.min_training_samples}
+        return {"device-metric": changes}
+
+    @property
+    def host(self) -> str:
+        return self.worker_name or socket.gethostname()
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process. Raises SettingsError naming the variable, the value and the fix."""
+    given = os.environ if environ is None else environ
+    return Settings(**{f.name: _read(f.name, f.type, f.metadata, given) for f in fields(Settings) if _variable(f.name, f.metadata, given)})
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment that makes a child process load the same settings."""
+    return {f.name.upper(): str(getattr(settings, f.name)) for f in fields(Settings)}
+
+
+def inherited() -> dict[str, str]:
+    """What a child process needs of ours besides the settings: where programs and temporary files are."""
+    return {
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
+        if name in os.environ
+    }
+
+
+def _variable(name: str, about: Mapping[str, Any], given: Mapping[str, str]) -> str | None:
+    """The variable that speaks for this field: the first one set and not empty."""
+    return next((v for v in (name.upper(), *about["variables"]) if given.get(v, "") != ""), None)
+
+
+def _read(name: str, kind: Any, about: Mapping[str, Any], given: Mapping[str, str]) -> Any:
+    variable = _variable(name, about, given) or name.upper()
+    value = given[variable]
+    read, fix = _READERS[str(kind)]
+    try:
+        parsed = read(value)
+    except ValueError:
+        raise SettingsError(variable, value, fix) from None
+    if about["low"] is not None and not parsed >= about["low"]:
+        raise SettingsError(variable, value, f"must be at least {about['low']:g}")
+    return parsed
+
+
+_READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "str": (str, "must be text"),
+    "int": (int, "must be a whole number"),
+    "float": (float, "must be a number"),
+    "Path": (Path, "must be a path"),
+}

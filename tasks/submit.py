@@ -1,0 +1,207 @@
+"""Submitting: a checked order becomes a row in Postgres, in one transaction, and nothing is said to the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from db import entities, ledger, registry
+from db.errors import NotFound
+from db.models import Entity, Job, Model
+from ml.recipes import recipe
+from tasks.jobs import BATCH, TRAIN, Activation, JobSpec, PredictJob, TrainJob, WhatIfJob, digest
+from tasks.questions import known, resolve
+from tasks.readiness import Readiness, readiness
+from tasks.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, and under which Idempotency-Key."""
+
+    tenant_id: str
+    route: str = ""
+    key: str | None = None
+    body_sha256: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    job: Job
+    #: An unfinished job already asked for the same thing; this is that one.
+    deduplicated: bool = False
+    #: The same Idempotency-Key was answered before with this job.
+    replayed: bool = False
+    #: A forecast already in hand; `job` is the one that made it.
+    forecast: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOrder:
+    recipe: str
+    entities: tuple[str, ...]
+    target: str | None = None
+    model: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    activation: Activation = "auto"
+    look_back_hours: float | None = None
+    #: One parent job with an item for each entity, also for a single one.
+    batch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOrder:
+    entities: tuple[str, ...]
+    targets: tuple[str, ...]
+    horizon: int | None = None
+    level: float | None = None
+    version: str | None = None
+    batch: bool = False
+
+
+def train(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
+    """Queue one training, or a batch of them.
+
+    A single entity is refused with InsufficientData when a requirement is unmet; in a batch such an entity becomes a failed item.
+    Raises NotFound, SpecInvalid, InsufficientData, OverQuota, Saturated, KeyReused.
+    """
+
+    def place(session: Session) -> Submitted:
+        found = _entities(session, asker.tenant_id, order.entities)
+        if order.batch:
+            jobs = [(entity, _training(session, runtime, entity, order)[0]) for entity in found]
+            return _submit_batch(runtime, session, asker, TRAIN, jobs)
+        job, ready = _training(session, runtime, found[0], order)
+        ready.require()
+        return _submit_one(runtime, session, asker, found[0], job, digest(job.as_dict()))
+
+    return _once(runtime, asker, place)
+
+
+def predict(runtime: Runtime, asker: Asker, order: PredictOrder) -> Submitted:
+    """Answer from the cache, or queue a prediction; a batch is always queued.
+
+    Raises NotFound, NoActiveVersion, SpecInvalid, OverQuota, Saturated, KeyReused.
+    """
+
+    def place(session: Session) -> Submitted:
+        if order.batch:
+            return _predict_batch(runtime, session, asker, order)
+        asked = resolve(session, asker.tenant_id, order.entities[0], order.targets[0], order.horizon, order.level, order.version)
+        answer = known(runtime, session, asked)
+        if answer is not None:
+            return Submitted(answer[0], forecast=answer[1])
+        return _submit_one(runtime, session, asker, asked.entity, asked.job, asked.digest(asked.job.as_dict()))
+
+    return _once(runtime, asker, place)
+
+
+def what_if(runtime: Runtime, asker: Asker, job: WhatIfJob) -> Submitted:
+    """Queue a what-if. Raises NotFound, NoActiveVersion, SpecInvalid, OverQuota, Saturated, KeyReused."""
+
+    def place(session: Session) -> Submitted:
+        asked = resolve(session, asker.tenant_id, job.entity, job.target, job.horizon, job.level, job.version)
+        effective = replace(job, horizon=asked.horizon, level=asked.level)
+        return _submit_one(runtime, session, asker, asked.entity, effective, asked.digest(effective.as_dict()))
+
+    return _once(runtime, asker, place)
+
+
+def retry(runtime: Runtime, asker: Asker, job_id: str) -> Submitted:
+    """A failed or cancelled job again, as a new one. Raises NotFound, Conflict, OverQuota, Saturated."""
+
+    def place(session: Session) -> Submitted:
+        old = ledger.get(session, asker.tenant_id, job_id)
+        ledger.admit(session, asker.tenant_id, old.queue, old.children or 1, max_queue=runtime.settings.max_queue)
+        return Submitted(ledger.retry(session, asker.tenant_id, job_id, deadline_s=runtime.settings.deadline_s))
+
+    return _once(runtime, asker, place)
+
+
+def _training(session: Session, runtime: Runtime, entity: Entity, order: TrainOrder) -> tuple[TrainJob, Readiness]:
+    """What an order means for one entity, and whether there is data enough."""
+    preset = recipe(order.recipe, runtime.recipes)
+    ready = readiness(session, entity, preset, order.target, order.overrides, order.look_back_hours)
+    name = order.model or ready.spec.targets[0]
+    return TrainJob(entity.name, order.recipe, ready.spec, name, order.activation, ready.look_back_hours), ready
+
+
+def _predict_batch(runtime: Runtime, session: Session, asker: Asker, order: PredictOrder) -> Submitted:
+    found = _entities(session, asker.tenant_id, order.entities)
+    jobs = [
+        (entity, PredictJob(entity.name, target, order.horizon, order.level, order.version)) for entity in found for target in order.targets
+    ]
+    return _submit_batch(runtime, session, asker, BATCH, jobs)
+
+
+def _once(runtime: Runtime, asker: Asker, place: Callable[[Session], Submitted]) -> Submitted:
+    """Place a job in one transaction with its Idempotency-Key, then ring. The job exists once this returns."""
+    with runtime.sessions.begin() as session:
+        if asker.key is not None:
+            twin = ledger.recall(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256)
+            if twin is not None:
+                return Submitted(twin, replayed=True)
+        submitted = place(session)
+        if asker.key is not None:
+            ledger.remember(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256, submitted.job.id)
+    if submitted.forecast is None:
+        with runtime.sessions.begin() as session:
+            ledger.ring(session)
+    return submitted
+
+
+def _submit_one(runtime: Runtime, session: Session, asker: Asker, entity: Entity, job: JobSpec, spec_hash: str) -> Submitted:
+    ledger.admit(session, asker.tenant_id, job.queue, 1, max_queue=runtime.settings.max_queue)
+    made, deduplicated = ledger.submit(session, _row(runtime, session, asker, entity, job, spec_hash))
+    return Submitted(made, deduplicated)
+
+
+def _submit_batch(runtime: Runtime, session: Session, asker: Asker, queue: str, jobs: Sequence[tuple[Entity, JobSpec]]) -> Submitted:
+    ledger.admit(session, asker.tenant_id, queue, len(jobs), max_queue=runtime.settings.max_queue)
+    children = [replace(_row(runtime, session, asker, entity, job, digest(job.as_dict())), queue=queue) for entity, job in jobs]
+    parent = ledger.NewJob(
+        tenant_id=asker.tenant_id,
+        kind=children[0].kind,
+        queue=queue,
+        spec={"items": len(children)},
+        spec_hash=digest([child.spec_hash for child in children]),
+        label=f"{len(children)} items",
+        max_attempts=1,
+        deadline_s=None,
+        client_metadata=dict(asker.metadata),
+    )
+    return Submitted(ledger.submit_batch(session, parent, children))
+
+
+def _row(runtime: Runtime, session: Session, asker: Asker, entity: Entity, job: JobSpec, spec_hash: str) -> ledger.NewJob:
+    if isinstance(job, TrainJob):
+        model: Model | None = registry.ensure_model(session, asker.tenant_id, entity.id, job.model)
+    else:
+        model = registry.find_model(session, asker.tenant_id, entity.id, job.target)
+    return ledger.NewJob(
+        tenant_id=asker.tenant_id,
+        kind=job.kind,
+        queue=job.queue,
+        spec=job.as_dict(),
+        spec_hash=spec_hash,
+        label=job.label,
+        entity_id=entity.id,
+        model_id=None if model is None else model.id,
+        shape_key=job.shape_key,
+        max_attempts=runtime.settings.max_attempts,
+        deadline_s=runtime.settings.deadline_s,
+        client_metadata=dict(asker.metadata),
+    )
+
+
+def _entities(session: Session, tenant_id: str, names: Sequence[str]) -> list[Entity]:
+    """All of them, in the order named, or NotFound for the first that is missing."""
+    found = entities.find_many(session, tenant_id, names)
+    missing = next((name for name in names if name not in found), None)
+    if missing is not None:
+        raise NotFound("entity", missing)
+    return [found[name] for name in dict.fromkeys(names)]

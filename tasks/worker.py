@@ -1,0 +1,89 @@
+"""The Celery side of a worker: one task per kind of job, each of one line; what happens when a child dies or the worker is told to stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from billiard.exceptions import WorkerLostError
+from celery import Task
+from celery.signals import task_failure, worker_process_init, worker_process_shutdown, worker_shutting_down
+
+from db import ledger
+from tasks import logs, problems, status
+from tasks.celery import app
+from tasks.execute import run
+from tasks.predict import predict
+from tasks.runtime import open_runtime
+from tasks.settings import load
+from tasks.train import train
+from tasks.what_if import what_if
+from tasks.workshop import Workshop, open_workshop
+
+log = structlog.get_logger()
+
+HANDLERS = {"train": train, "predict": predict, "what_if": what_if}
+
+
+class Bench:
+    """This process's workshop: opened after the fork, because connections must not be shared with the parent."""
+
+    shop: Workshop | None = None
+
+    @classmethod
+    def open(cls) -> Workshop:
+        if cls.shop is None:
+            settings = load()
+            logs.configure(settings)
+            cls.shop = open_workshop(open_runtime(settings, "worker"))
+        return cls.shop
+
+    @classmethod
+    def close(cls) -> None:
+        if cls.shop is not None:
+            cls.shop.runtime.close()
+            cls.shop = None
+
+
+def answer(task: Task[Any, Any], job_id: str) -> None:
+    """Answer a doorbell."""
+    run(Bench.open(), HANDLERS, job_id, str(task.request.id))
+
+
+for kind in HANDLERS:
+    app.task(name=kind, bind=True)(answer)
+
+
+@worker_process_init.connect
+def open_bench(**_: Any) -> None:
+    Bench.open()
+
+
+@worker_process_shutdown.connect
+def close_bench(**_: Any) -> None:
+    Bench.close()
+
+
+@task_failure.connect
+def child_died(task_id: str = "", exception: BaseException | None = None, **_: Any) -> None:
+    """A child was killed (out of memory, a crash in native code): count it against every job it held."""
+    if not isinstance(exception, WorkerLostError):
+        return
+    runtime = open_runtime(load(), "worker-parent", pool_size=1)
+    error = problems.problem("worker_lost", f"The worker process died: {exception}")
+    with runtime.sessions.begin() as session:
+        moved = ledger.crashed(session, f"{runtime.settings.host}/{task_id}", max_crashes=runtime.settings.max_crashes, error=error)
+    for job in moved:
+        status.fresh(runtime, job.tenant_id, job.job_id)
+    log.error("child_died", jobs=[job.job_id for job in moved], reason=str(exception))
+    runtime.close()
+
+
+@worker_shutting_down.connect
+def drain(**_: Any) -> None:
+    """Told to stop: the next heartbeat tells every running job to hand itself back."""
+    runtime = open_runtime(load(), "worker-parent", pool_size=1)
+    with runtime.sessions.begin() as session:
+        count = ledger.drain(session, runtime.settings.host)
+    log.info("draining", jobs=count)
+    runtime.close()

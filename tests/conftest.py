@@ -1,0 +1,58 @@
+"""Fixtures of every tier. Servers start only for the tests that ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+
+from db import migrate
+from db.models import Base
+from db.session import Sessions, make_engine, make_sessions
+from tests.support.servers import Servers, database, empty_redis, servers
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """A real Postgres and a real Redis."""
+    with servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def migrated_url(live: Servers) -> Iterator[str]:
+    """A database of this run, at the head of the migrations."""
+    with database(live.database_url) as url:
+        engine = make_engine(url)
+        migrate.upgrade(engine)
+        engine.dispose()
+        yield url
+
+
+@pytest.fixture(scope="session")
+def shared_engine(migrated_url: str) -> Iterator[Engine]:
+    engine = make_engine(migrated_url, pool_size=20)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(shared_engine: Engine) -> Engine:
+    """The database, emptied."""
+    tables = ", ".join(Base.metadata.tables)
+    with shared_engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {tables} CASCADE"))
+    return shared_engine
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> Sessions:
+    return make_sessions(engine)
+
+
+@pytest.fixture
+def redis_url(live: Servers) -> str:
+    """Redis, emptied. Tests that run beside each other must not share one: run them in one process."""
+    empty_redis(live.redis_url)
+    return live.redis_url

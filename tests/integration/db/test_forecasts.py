@@ -1,0 +1,98 @@
+"""One forecast per question, and the newest is the one given last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from db import forecasts
+from db.forecasts import Question
+from db.models import Forecast, Json, Model, Version
+from db.session import Sessions
+from tests.support import rows
+
+
+@pytest.fixture
+def versions(sessions: Sessions) -> list[Version]:
+    with sessions.begin() as session:
+        model = rows.model(session)
+        return [rows.publish(session, model), rows.publish(session, model)]
+
+
+def ask(version: Version) -> Question:
+    return Question(version.id, "rhr", data_rev=3, horizon=7, level=0.9)
+
+
+def store(sessions: Sessions, version: Version, question: Question, body: Json) -> Forecast:
+    with sessions.begin() as session:
+        entity_id = entity_of(sessions, version)
+        how = {"entity_id": entity_id, "job_id": "job_1", "data_until": rows.START}
+        return forecasts.store(session, version.tenant_id, question, body=body, **how)
+
+
+def entity_of(sessions: Sessions, version: Version) -> int:
+    with sessions.begin() as session:
+        return session.get_one(Model, version.model_id).entity_id
+
+
+def test_a_forecast_is_found_by_its_question(sessions: Sessions, versions: list[Version]) -> None:
+    [one, _] = versions
+    made = store(sessions, one, ask(one), {"points": [1.5]})
+    with sessions.begin() as session:
+        found = forecasts.find(session, one.tenant_id, ask(one))
+        assert found is not None
+        assert (found.id, found.body, found.data_until) == (made.id, {"points": [1.5]}, rows.START)
+
+
+@pytest.mark.parametrize("change", [{"version_id": "ver_x"}, {"target": "hrv"}, {"data_rev": 4}, {"horizon": 1}, {"level": 0.8}])
+def test_another_question_has_no_answer(sessions: Sessions, versions: list[Version], change: dict) -> None:
+    [one, _] = versions
+    store(sessions, one, ask(one), {})
+    with sessions.begin() as session:
+        assert forecasts.find(session, one.tenant_id, replace(ask(one), **change)) is None
+
+
+def test_the_same_question_again_keeps_one_row_with_the_last_answer(sessions: Sessions, versions: list[Version]) -> None:
+    [one, _] = versions
+    first = store(sessions, one, ask(one), {"n": 1})
+    second = store(sessions, one, ask(one), {"n": 2})
+    assert second.id == first.id
+    assert second.body == {"n": 2}
+    assert second.made_at > first.made_at
+
+
+def test_answers_given_at_once_do_not_collide(sessions: Sessions, versions: list[Version]) -> None:
+    [one, _] = versions
+    made = rows.at_once(*[lambda n=n: store(sessions, one, ask(one), {"n": n}).id for n in range(6)])
+    assert len(set(made)) == 1
+
+
+def test_the_newest_is_the_one_given_last_also_after_a_rollback(sessions: Sessions, versions: list[Version]) -> None:
+    [one, two] = versions
+    for version in (one, two, one):
+        store(sessions, version, ask(version), {"by": version.semver})
+    with sessions.begin() as session:
+        newest = forecasts.newest(session, one.tenant_id, entity_of(sessions, one), "rhr")
+        assert newest is not None
+        assert newest.body == {"by": "1.0.0"}
+        assert forecasts.newest(session, one.tenant_id, entity_of(sessions, one), "hrv") is None
+
+
+def test_all_questions_about_an_entity(sessions: Sessions, versions: list[Version]) -> None:
+    [one, two] = versions
+    for version in (one, two):
+        store(sessions, version, ask(version), {})
+    with sessions.begin() as session:
+        assert set(forecasts.questions(session, one.tenant_id, entity_of(sessions, one))) == {ask(one), ask(two)}
+
+
+def test_another_tenant_finds_nothing(sessions: Sessions, versions: list[Version]) -> None:
+    [one, _] = versions
+    store(sessions, one, ask(one), {})
+    with sessions.begin() as session:
+        theirs = rows.tenant(session, "theirs").id
+        entity_id = entity_of(sessions, one)
+        assert forecasts.find(session, theirs, ask(one)) is None
+        assert forecasts.newest(session, theirs, entity_id, "rhr") is None
+        assert forecasts.questions(session, theirs, entity_id) == []

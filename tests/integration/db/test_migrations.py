@@ -1,0 +1,246 @@
+"""The migrations make what the models say, and take it all away again; and the schema itself keeps tenants apart."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from datetime import timedelta
+from types import ModuleType
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db import migrate
+from db.models import (
+    ABOUT_ENTITY,
+    Activation,
+    Attempt,
+    Base,
+    Channel,
+    Forecast,
+    IdempotencyKey,
+    Model,
+    Observation,
+    Version,
+    transition_trigger,
+)
+from db.session import Sessions, make_engine
+from tests.support import rows
+from tests.support.servers import Servers, database
+
+FIRST = migrate.FOLDER / "versions" / "0001_the_first_tables.py"
+
+
+@pytest.fixture
+def fresh(live: Servers) -> Iterator[Engine]:
+    """An empty database."""
+    with database(live.database_url) as url:
+        engine = make_engine(url)
+        yield engine
+        engine.dispose()
+
+
+def things(engine: Engine) -> dict[str, set[str]]:
+    """Tables, sequences of their own, functions and triggers."""
+    queries = {
+        "tables": "SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
+        "sequences": "SELECT relname FROM pg_class s WHERE relkind = 'S' AND NOT EXISTS "
+        "(SELECT FROM pg_depend d WHERE d.objid = s.oid AND d.deptype = 'i')",  # not those of identity columns
+        "functions": "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+        "triggers": "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal",
+    }
+    with engine.connect() as connection:
+        return {name: set(connection.scalars(text(query))) for name, query in queries.items()}
+
+
+def test_up_down_and_up_again(fresh: Engine) -> None:
+    assert not migrate.at_head(fresh)
+    migrate.upgrade(fresh)
+    full = things(fresh)
+    assert full["tables"] == {*Base.metadata.tables, "alembic_version"}
+    assert full["sequences"] == {"fence_seq"}
+    assert full["functions"] == full["triggers"] == {"job_transition"}
+    assert migrate.at_head(fresh)
+    migrate.downgrade(fresh, "base")
+    assert things(fresh) == {"tables": {"alembic_version"}, "sequences": set(), "functions": set(), "triggers": set()}
+    assert not migrate.at_head(fresh)
+    migrate.upgrade(fresh)
+    assert things(fresh) == full
+
+
+def test_migrating_what_is_migrated_changes_nothing(fresh: Engine) -> None:
+    migrate.upgrade(fresh)
+    migrate.upgrade(fresh)
+    assert migrate.at_head(fresh)
+
+
+def test_many_that_migrate_at_once_do_it_once(fresh: Engine) -> None:
+    rows.at_once(*[lambda: migrate.upgrade(fresh)] * 3)
+    assert migrate.at_head(fresh)
+
+
+def test_the_models_and_the_migrations_say_the_same(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_checks_and_indexes_are_those_of_the_models(fresh: Engine, live: Servers) -> None:
+    """Autogenerate does not compare check constraints, nor the conditions of partial indexes."""
+    migrate.upgrade(fresh)
+    with database(live.database_url) as url:
+        made = make_engine(url)
+        Base.metadata.create_all(made)
+        try:
+            assert _definitions(fresh) == _definitions(made)
+        finally:
+            made.dispose()
+
+
+def _definitions(engine: Engine) -> set[str]:
+    constraints = "SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE contype <> 'n'"
+    indexes = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'"
+    columns = (
+        "SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default) FROM information_schema.columns "
+        "WHERE table_schema = 'public'"
+    )
+    functions = "SELECT prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    with engine.connect() as connection:
+        found = {line for query in (constraints, indexes, columns, functions) for line in connection.scalars(text(query))}
+    return {line for line in found if "alembic_version" not in line}
+
+
+def test_the_migrations_trigger_is_the_models_trigger() -> None:
+    migration = _load(FIRST.stem)
+    assert transition_trigger() == (migration.TRANSITION_FUNCTION, migration.TRANSITION_TRIGGER)
+
+
+def _load(name: str) -> ModuleType:
+    found = importlib.util.spec_from_file_location(name, FIRST)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_what_erasure_takes_are_columns_of_jobs(engine: Engine) -> None:
+    columns = {column["name"] for column in inspect(engine).get_columns("jobs")}
+    assert set(ABOUT_ENTITY) <= columns
+
+
+# Tenants stay apart
+
+
+class Two:
+    """Two tenants, and all the rows of the first that something could refer to."""
+
+    def __init__(self, session: Session) -> None:
+        self.model = rows.model(session)
+        self.ours, self.theirs = self.model.tenant_id, rows.tenant(session, "theirs").id
+        self.version = rows.publish(session, self.model)
+        self.channel = Channel(tenant_id=self.ours, entity_id=self.model.entity_id, name="rhr")
+        session.add(self.channel)
+        self.job = rows.job(session, self.ours)
+        session.flush()
+
+    def row(self, table: type[Base], tenant_id: str) -> Base:
+        """A row of that tenant that refers to something of the first."""
+        made = rows.new_version()
+        fields: dict[type[Base], dict[str, Any]] = {
+            Channel: {"entity_id": self.model.entity_id, "name": "hrv"},
+            Observation: {"channel_id": self.channel.id, "at": rows.START, "value": 1.0},
+            Model: {"entity_id": self.model.entity_id, "kind": "forecast", "name": "hrv"},
+            Version: {"model_id": self.model.id, "major": 9, "minor": 0, "patch": 0, **{f: getattr(made, f) for f in made.__slots__}},
+            Activation: {"model_id": self.model.id, "kind": "activate", "to_version": "1.0.0", "actor": "ops"},
+            Attempt: {"fence": 5, "job_id": self.job.id, "number": 1, "worker": "w"},
+            IdempotencyKey: {"route": "train", "key": "k", "request_sha256": "x", "job_id": self.job.id},
+            Forecast: {
+                "entity_id": self.model.entity_id,
+                "version_id": self.version.id,
+                "job_id": "job",
+                "target": "rhr",
+                "horizon": 7,
+                "level": 0.9,
+                "data_rev": 1,
+                "data_until": rows.START + timedelta(days=1),
+                "body": {},
+            },
+        }
+        return table(tenant_id=tenant_id, **fields[table])
+
+
+def check(session: Session) -> None:
+    """Have all references looked at now, those too that wait for the commit."""
+    session.flush()
+    session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+
+
+@pytest.mark.parametrize("table", [Channel, Observation, Model, Version, Activation, Attempt, IdempotencyKey, Forecast])
+def test_a_row_cannot_refer_to_another_tenants(sessions: Sessions, table: type[Base]) -> None:
+    with sessions.begin() as session:
+        two = Two(session)
+        session.add(two.row(table, two.theirs))
+        with pytest.raises(IntegrityError, match="foreign key"):
+            check(session)
+
+
+@pytest.mark.parametrize("table", [Channel, Observation, Model, Version, Activation, Attempt, IdempotencyKey, Forecast])
+def test_the_same_row_of_its_own_tenant_is_taken(sessions: Sessions, table: type[Base]) -> None:
+    with sessions.begin() as session:
+        two = Two(session)
+        session.add(two.row(table, two.ours))
+        check(session)
+
+
+@pytest.mark.parametrize("reference", ["entity_id", "model_id", "parent_id"])
+def test_a_job_cannot_refer_to_another_tenants(sessions: Sessions, reference: str) -> None:
+    def refer(tenant: str) -> None:
+        with sessions() as session:
+            two = Two(session)
+            target = {"entity_id": two.model.entity_id, "model_id": two.model.id, "parent_id": two.job.id}[reference]
+            rows.job(session, getattr(two, tenant), **{reference: target})
+            session.rollback()
+
+    refer("ours")
+    with pytest.raises(IntegrityError, match="foreign key"):
+        refer("theirs")
+
+
+def test_a_forecast_needs_both_its_entity_and_its_version_from_its_tenant(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        two = Two(session)
+        forecast = two.row(Forecast, two.theirs)
+        forecast.entity_id = rows.entity(session, two.theirs).id  # type: ignore[attr-defined]
+        session.add(forecast)
+        with pytest.raises(IntegrityError, match="version"):
+            check(session)
+
+
+def test_every_reference_carries_the_tenant() -> None:
+    """A table added later cannot forget it."""
+    for table in Base.metadata.tables.values():
+        for key in table.foreign_key_constraints:
+            if key.referred_table.name != "tenants":
+                assert key.column_keys[0] == "tenant_id", f"{table.name}: {key.name}"
+
+
+def test_two_active_versions_cannot_exist(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        model = rows.model(session)
+        rows.publish(session, model)
+        rows.publish(session, model, "never").active = True
+        with pytest.raises(IntegrityError, match="one_active"):
+            session.flush()
+
+
+def test_an_active_version_cannot_be_pruned(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        rows.publish(session, rows.model(session)).pruned_at = rows.START
+        with pytest.raises(IntegrityError, match="active_is_kept"):
+            session.flush()

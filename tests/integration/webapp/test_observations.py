@@ -1,0 +1,96 @@
+"""Observations in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.web import Caller, House, days, make_house, make_runtime
+
+AT = "2026-01-01T06:00:00Z"
+
+
+def values(me: Caller, query: str = "") -> list[tuple[str, str, float]]:
+    return [(r["channel"], r["at"], r["value"]) for r in me.get(f"/entities/u/observations{query}").json["data"]]
+
+
+def test_the_same_delivery_twice_changes_nothing_and_says_so(me: Caller) -> None:
+    first = me.post("/entities/u/observations", {"observations": days(3)})
+    assert first.json == {"entity": "u", "accepted": 3, "replaced": 0, "rejected": 0, "errors": [], "data_rev": 1}
+    again = me.post("/entities/u/observations", {"observations": days(3)})
+    assert again.json == {"entity": "u", "accepted": 3, "replaced": 3, "rejected": 0, "errors": [], "data_rev": 2}
+    assert len(values(me)) == 3
+
+
+def test_the_last_value_of_a_moment_stands(me: Caller) -> None:
+    rows = [{"channel": "rhr", "at": AT, "value": value} for value in (1, 2, 3)]
+    assert me.post("/entities/u/observations", {"observations": rows}).json["accepted"] == 3
+    assert values(me) == [("rhr", AT, 3)]
+
+
+@pytest.mark.parametrize(
+    ("mimetype", "body"),
+    [
+        ("application/json", f'{{"rows": [{{"at": "{AT}", "rhr": 58, "hrv": 41.5}}]}}'),
+        (
+            "application/json; charset=utf-8",
+            '{"rows": [{"at": "2026-01-01T08:00:00+02:00", "rhr": 58, "hrv": 41.5}], "observations": []}',
+        ),
+        ("application/x-ndjson", f'{{"at": "{AT}", "rhr": 58}}\n{{"channel": "hrv", "at": "{AT}", "value": 41.5}}'),
+        ("text/csv", f"at,rhr,hrv\n{AT},58,41.5\n"),
+        ("text/csv; header=present", f"at,channel,value\n{AT},rhr,58\n{AT},hrv,41.5\n"),
+    ],
+)
+def test_every_shape(me: Caller, mimetype: str, body: str) -> None:
+    answer = me.post("/entities/u/observations", data=body.encode(), content_type=mimetype)
+    assert answer.json["accepted"] == 2, answer.text
+    assert values(me) == [("hrv", AT, 41.5), ("rhr", AT, 58)]
+
+
+def test_good_rows_are_taken_beside_bad_ones(me: Caller) -> None:
+    rows: list[Any] = [*days(2), {"channel": "rhr", "at": "never", "value": 1}, {"channel": "rhr", "at": AT, "value": "x"}]
+    answer = me.post("/entities/u/observations", {"observations": rows})
+    assert (answer.status_code, answer.json["accepted"], answer.json["rejected"]) == (200, 2, 2)
+    assert [e["pointer"] for e in answer.json["errors"]] == ["/observations/2/at", "/observations/3/value"]
+
+
+def test_only_bad_rows_change_nothing(me: Caller) -> None:
+    answer = me.post("/entities/u/observations", {"observations": [{"channel": "rhr", "at": AT, "value": True}]})
+    assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/observations/0/value")
+    assert me.get("/entities/u").status_code == 404
+
+
+def test_a_body_that_breaks_off_changes_nothing(me: Caller) -> None:
+    body = "at,rhr\n" + f"{AT},58\n" * 5000 + '"2026'
+    answer = me.post("/entities/u/observations", data=body.encode(), content_type="text/csv")
+    assert (answer.status_code, answer.json["code"]) == (400, "malformed_request")
+    assert me.get("/entities/u").status_code == 404
+
+
+def test_too_large_a_body(house: House, me: Caller) -> None:
+    small = make_house(make_runtime(house.runtime.engine, house.runtime.settings.redis_url, max_body_bytes=1024))
+    me.client = small.app.test_client()
+    answer = me.post("/entities/u/observations", {"observations": days(60)})
+    assert (answer.status_code, answer.json["code"]) == (413, "body_too_large")
+    assert me.get("/entities/u").status_code == 404
+
+
+def test_read_by_channel_and_span(me: Caller) -> None:
+    me.post("/entities/u/observations", {"observations": days(5) + days(5, "hrv")})
+    assert len(values(me)) == 10
+    assert [at[:10] for _, at, _ in values(me, "?channel=rhr&from=2026-01-02&to=2026-01-04T00:00:00Z")] == ["2026-01-02", "2026-01-03"]
+    assert values(me, "?channel=none") == []
+    assert me.get("/entities/u/observations?from=never").json["errors"][0]["pointer"] == "/query/from"
+
+
+def test_pages_meet_without_a_gap(me: Caller) -> None:
+    me.post("/entities/u/observations", {"observations": days(7) + days(4, "hrv")})
+    seen: list[Any] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = me.get(f"/entities/u/observations?limit=3{cursor and f'&cursor={cursor}'}").json
+        assert len(page["data"]) <= 3
+        seen += page["data"]
+        cursor = page["next_cursor"]
+    assert seen == me.get("/entities/u/observations").json["data"]

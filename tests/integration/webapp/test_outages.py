@@ -1,0 +1,100 @@
+"""Redis away costs time, never work; Postgres away is said plainly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from db import observations
+from db.models import Entity
+from db.observations import Ingested, Row
+from db.session import make_engine
+from tests.support.web import Caller, House, days, make_house, make_runtime
+
+NOBODY = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def redisless(engine: Engine) -> House:
+    return make_house(make_runtime(engine, NOBODY))
+
+
+def test_all_of_it_without_redis(redisless: House) -> None:
+    me = redisless.caller("mine")
+    assert me.post("/entities/u/observations", {"observations": days(60)}).status_code == 200
+    submitted = me.post("/models/train", {"entity": "u", "recipe": "health-daily"})
+    assert submitted.status_code == 202
+    job = submitted.json["id"]
+    assert me.get(f"/jobs/{job}", headers={"If-None-Match": submitted.headers["ETag"]}).status_code == 304
+    redisless.publish(me, job)
+    assert me.get(f"/jobs/{job}?wait=1").json["state"] == "succeeded"
+    asked = me.post("/predict", {"entity": "u", "target": "rhr"})
+    assert asked.status_code == 202
+    redisless.forecast(me, asked.json["id"])
+    assert me.post("/predict", {"entity": "u", "target": "rhr"}).json["result"]["forecast"]["cached"] is True
+    assert me.get("/entities/u/forecasts/rhr").status_code == 200
+    assert me.delete("/entities/u").status_code == 204
+
+
+def test_ready_says_what_is_missing(house: House, redisless: House) -> None:
+    everything = house.app.test_client().get("/readyz")
+    assert (everything.status_code, everything.json) == (200, {"ready": True, "postgres": True, "redis": True, "migrations": True})
+    without = redisless.app.test_client().get("/readyz")
+    assert (without.status_code, without.json) == (503, {"ready": False, "postgres": True, "redis": False, "migrations": True})
+
+
+def test_without_postgres(house: House, me: Caller, redis_url: str) -> None:
+    away = make_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    lost = make_house(make_runtime(away, redis_url)).app.test_client()
+    headers = {"Authorization": f"Bearer {me.key}"}
+    begun = time.monotonic()
+    answer = lost.post("/api/v1/predict", json={"entity": "u", "target": "rhr"}, headers=headers)
+    assert (answer.status_code, answer.json["code"], answer.json["retryable"]) == (503, "unavailable", True)
+    assert int(answer.headers["Retry-After"]) > 0
+    assert lost.get("/readyz").json == {"ready": False, "postgres": False, "redis": True, "migrations": False}
+    assert lost.get("/queues").status_code == 503
+    assert lost.get("/healthz").status_code == 200
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("moment", ["in a COPY", "in a statement"])
+def test_a_connection_that_breaks_in_the_middle(house: House, me: Caller, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """In a COPY the driver's own error comes through, past SQLAlchemy."""
+    upsert = observations.upsert
+
+    def broken(session: Session, entity: Entity, rows: Iterable[Row]) -> Ingested:
+        if moment == "in a statement":
+            cut(house.runtime.engine)
+        return upsert(session, entity, cutting(house.runtime.engine, rows))
+
+    monkeypatch.setattr(observations, "upsert", broken)
+    answer = me.post("/entities/u/observations", {"observations": days(30_000)})
+    assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
+    assert me.get("/entities/u").status_code == 404
+
+
+def cutting(engine: Engine, rows: Iterable[Row]) -> Iterator[Row]:
+    for number, row in enumerate(rows):
+        if number == 10:
+            cut(engine)
+        yield row
+
+
+def cut(engine: Engine) -> None:
+    """End every other connection of this test's database."""
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) {others}")
+
+
+def test_queues(house: House, ready: Caller) -> None:
+    ready.post("/models/train", {"entity": "u", "recipe": "health-daily"})
+    found = {q["queue"]: q for q in house.app.test_client().get("/queues").json["data"]}
+    assert found.keys() == {"interactive", "batch", "train"}
+    assert (found["train"]["queued"], found["train"]["running"]) == (1, 0)
+    assert found["train"]["oldest_due_s"] >= 0
+    assert found["batch"] == {"queue": "batch", "queued": 0, "running": 0, "oldest_due_s": None}

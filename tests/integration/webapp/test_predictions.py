@@ -1,0 +1,165 @@
+"""Predictions: cached, waited for, queued, in batches, and as what-ifs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.web import Caller, House, days
+
+PREDICT = {"entity": "u", "target": "rhr"}
+WHAT_IF = PREDICT | {"scenarios": [{"name": "calm", "changes": [{"channel": "rhr", "op": "add", "value": -2, "steps": {"last": 3}}]}]}
+
+
+def soon(work: Any, *arguments: Any, after: float = 0.2) -> threading.Thread:
+    """Do something while the request under test waits."""
+
+    def later() -> None:
+        time.sleep(after)
+        work(*arguments)
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    return thread
+
+
+def answer_next(house: House, caller: Caller) -> None:
+    """A worker that takes up the newest queued job."""
+    [job] = caller.get("/jobs?state=queued").json["data"]
+    house.forecast(caller, job["id"])
+
+
+def test_queued_then_cached(house: House, trained: Caller) -> None:
+    queued = trained.post("/predict", PREDICT)
+    assert (queued.status_code, queued.json["result"], queued.json["spec"]["horizon"]) == (202, None, 7)
+    body = house.forecast(trained, queued.json["id"])
+    cached = trained.post("/predict", PREDICT)
+    assert (cached.status_code, cached.json["id"], cached.json["state"]) == (200, queued.json["id"], "succeeded")
+    forecast = cached.json["result"]["forecast"]
+    assert forecast["cached"] is True
+    assert forecast["points"] == body["points"]
+    assert "Retry-After" not in cached.headers
+    assert trained.get(f"/jobs/{queued.json['id']}").json["result"]["forecast"]["cached"] is False
+
+
+def test_the_cache_may_be_wiped(house: House, trained: Caller) -> None:
+    house.forecast(trained, trained.post("/predict", PREDICT).json["id"])
+    house.runtime.memory.flushall()
+    assert trained.post("/predict", PREDICT).status_code == 200
+
+
+def test_new_observations_make_the_cached_answer_old(house: House, trained: Caller) -> None:
+    house.forecast(trained, trained.post("/predict", PREDICT).json["id"])
+    trained.post("/entities/u/observations", {"observations": days(61)[60:]})
+    assert trained.post("/predict", PREDICT).status_code == 202
+
+
+def test_who_waits_gets_the_result(house: House, trained: Caller) -> None:
+    worker = soon(answer_next, house, Caller(house.app.test_client(), trained.tenant_id, trained.key))
+    answer = trained.post("/predict", PREDICT, headers={"Prefer": "wait=10"})
+    worker.join()
+    assert (answer.status_code, answer.json["state"]) == (200, "succeeded")
+    assert answer.json["result"]["forecast"]["target"] == "rhr"
+    assert answer.headers["Preference-Applied"] == "wait"
+
+
+def test_who_waits_in_vain_gets_the_job(trained: Caller) -> None:
+    begun = time.monotonic()
+    answer = trained.post("/predict", PREDICT, headers={"Prefer": "respond-async, wait=1"})
+    assert 0.9 < time.monotonic() - begun < 3
+    assert (answer.status_code, answer.json["state"]) == (202, "queued")
+
+
+def test_a_job_that_fails_meanwhile_is_shown_as_failed(house: House, trained: Caller) -> None:
+    caller = Caller(house.app.test_client(), trained.tenant_id, trained.key)
+
+    def fail() -> None:
+        [job] = caller.get("/jobs?state=queued").json["data"]
+        house.fail(caller, job["id"], {"code": "insufficient_recent_data", "status": 422})
+
+    worker = soon(fail)
+    answer = trained.post("/predict", PREDICT, headers={"Prefer": "wait=10"})
+    worker.join()
+    assert (answer.status_code, answer.json["state"], answer.json["error"]["code"]) == (200, "failed", "insufficient_recent_data")
+
+
+@pytest.mark.parametrize("prefer", ["wait=0", "wait=-1", "wait=soon", "handling=lenient", "await=9", ""])
+def test_preferences_that_are_none(trained: Caller, prefer: str) -> None:
+    begun = time.monotonic()
+    assert trained.post("/predict", PREDICT, headers={"Prefer": prefer}).status_code == 202
+    assert time.monotonic() - begun < 2
+
+
+def test_nothing_trained(ready: Caller) -> None:
+    answer = ready.post("/predict", PREDICT)
+    assert (answer.status_code, answer.json["code"]) == (404, "no_active_version")
+    unknown = ready.post("/predict", PREDICT | {"entity": "nobody"})
+    assert (unknown.status_code, unknown.json["code"]) == (404, "entity_not_found")
+
+
+def test_a_pinned_version(house: House, trained: Caller) -> None:
+    assert trained.post("/predict", PREDICT | {"version": "1.0.0"}).json["spec"]["version"] == "1.0.0"
+    answer = trained.post("/predict", PREDICT | {"version": "2.0.0"})
+    assert (answer.status_code, answer.json["code"]) == (404, "version_not_found")
+
+
+def test_a_horizon_beyond_the_models(trained: Caller) -> None:
+    for path, body in (("/predict", PREDICT), ("/predict/what-if", WHAT_IF)):
+        answer = trained.post(path, body | {"horizon": 8})
+        assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/horizon")
+
+
+def test_a_batch(house: House, trained: Caller) -> None:
+    trained.post("/entities/v/observations", {"observations": days(60)})
+    answer = trained.post("/predict/batch", {"entities": ["u", "v"], "targets": ["rhr", "hrv"], "horizon": 3})
+    batch = answer.json
+    assert (answer.status_code, batch["kind"], batch["progress"]["items"]["total"]) == (202, "predict", 4)
+    assert batch["links"]["items"] == f"/api/v1/jobs/{batch['id']}/items"
+    items = trained.get(f"/jobs/{batch['id']}/items").json["data"]
+    assert [(i["entity"], i["target"]) for i in items] == [("u", "rhr"), ("u", "hrv"), ("v", "rhr"), ("v", "hrv")]
+    assert {i["queue"]["name"] for i in items} == {"batch"}
+
+
+def test_a_what_if_keeps_what_was_asked(trained: Caller) -> None:
+    answer = trained.post("/predict/what-if", WHAT_IF | {"bounds": "clamp"})
+    spec = answer.json["spec"]
+    assert (answer.status_code, answer.json["kind"], spec["bounds"], spec["horizon"], spec["level"]) == (202, "what_if", "clamp", 7, 0.9)
+    assert spec["scenarios"] == WHAT_IF["scenarios"]
+    assert trained.post("/predict/what-if", WHAT_IF | {"bounds": "clamp"}).json["deduplicated"] is True
+
+
+def test_the_future_is_refused_in_a_sentence(trained: Caller) -> None:
+    future = {"name": "s", "changes": [{"channel": "rhr", "op": "set", "value": 1, "steps": {"future": 3}}]}
+    answer = trained.post("/predict/what-if", WHAT_IF | {"scenarios": [future]})
+    [error] = answer.json["errors"]
+    assert (answer.status_code, error["pointer"], error["code"]) == (422, "/scenarios/0/changes/0/steps", "not_supported")
+    assert "no model of today" in error["detail"]
+
+
+def test_the_newest_forecast(house: House, trained: Caller) -> None:
+    none = trained.get("/entities/u/forecasts/rhr")
+    assert (none.status_code, none.json["code"]) == (404, "forecast_not_found")
+    body = house.forecast(trained, trained.post("/predict", PREDICT).json["id"])
+    found = trained.get("/entities/u/forecasts/rhr")
+    assert (found.status_code, found.json) == (200, {**body, "cached": True})
+
+
+def test_a_cached_answer_is_replayed_as_one(house: House, trained: Caller) -> None:
+    house.forecast(trained, trained.post("/predict", PREDICT).json["id"])
+    key = {"Idempotency-Key": "k"}
+    first, again = (trained.post("/predict", PREDICT, headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code, again.json["id"]) == (200, 200, first.json["id"])
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.json["result"]["forecast"]["points"] == first.json["result"]["forecast"]["points"]
+    assert trained.post("/predict", PREDICT | {"horizon": 3}, headers=key).json["code"] == "idempotency_key_reused"
+
+
+def test_idempotency(house: House, trained: Caller) -> None:
+    key = {"Idempotency-Key": "k"}
+    first = trained.post("/predict/what-if", WHAT_IF, headers=key)
+    again = trained.post("/predict/what-if", WHAT_IF, headers=key)
+    assert (again.status_code, again.json["id"], again.headers["Idempotent-Replayed"]) == (202, first.json["id"], "true")
+    assert trained.post("/predict/what-if", WHAT_IF | {"horizon": 3}, headers=key).json["code"] == "idempotency_key_reused"

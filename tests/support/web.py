@@ -1,0 +1,184 @@
+"""The web edge in tests: an app over real servers, a client that presents a key, and a worker's part of the work done by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import Engine
+from werkzeug.test import Client, TestResponse
+
+from db import entities, forecasts, ledger, registry, tenants
+from db.board import Board, Breaker, make_redis
+from db.cache import ForecastCache
+from db.forecasts import Question
+from db.session import make_sessions
+from ml.recipes import presets
+from ml.spec import ModelSpec
+from tasks import status
+from tasks.runtime import Runtime
+from tasks.settings import Settings
+from webapp.app import create_app
+
+API = "/api/v1"
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def make_runtime(engine: Engine, redis_url: str, **changes: Any) -> Runtime:
+    settings = replace(Settings(), redis_url=redis_url, **changes)
+    memory, breaker = make_redis(redis_url, 1.0), Breaker(rest_s=0.05)
+    return Runtime(
+        settings=settings,
+        engine=engine,
+        sessions=make_sessions(engine),
+        memory=memory,
+        board=Board(memory, breaker),
+        cache=ForecastCache(memory, breaker),
+        recipes=presets(settings.recipe_changes),
+    )
+
+
+@dataclass
+class Caller:
+    """A client of one tenant. Paths are below /api/v1."""
+
+    client: Client
+    tenant_id: str
+    key: str
+
+    def call(self, method: str, path: str, body: Any = None, **about: Any) -> TestResponse:
+        headers = {"Authorization": f"Bearer {self.key}"} | about.pop("headers", {})
+        if body is not None:
+            about |= {"data": json.dumps(body), "content_type": "application/json"}
+        return self.client.open(API + path, method=method, headers=headers, **about)
+
+    def get(self, path: str, **about: Any) -> TestResponse:
+        return self.call("GET", path, **about)
+
+    def post(self, path: str, body: Any = None, **about: Any) -> TestResponse:
+        return self.call("POST", path, body, **about)
+
+    def put(self, path: str, body: Any = None, **about: Any) -> TestResponse:
+        return self.call("PUT", path, {} if body is None else body, **about)
+
+    def delete(self, path: str, **about: Any) -> TestResponse:
+        return self.call("DELETE", path, **about)
+
+
+@dataclass
+class House:
+    """The app, and what a test does behind its back."""
+
+    runtime: Runtime
+    app: Flask
+
+    def caller(self, tenant: str, scopes: Sequence[str] = ("read", "write")) -> Caller:
+        """A new tenant, or a new key of an old one."""
+        with self.runtime.sessions.begin() as session:
+            known = {t.name: t for t in tenants.list_tenants(session)}
+            owner = known.get(tenant) or tenants.create_tenant(session, tenant, max_unfinished=100, max_running=10)
+            _, key = tenants.issue_key(session, owner.id, "test", scopes)
+        return Caller(self.app.test_client(), owner.id, key)
+
+    def claim(self, job_id: str) -> ledger.Claim:
+        with self.runtime.sessions.begin() as session:
+            claim = ledger.claim(session, job_id, "hand/1", 30.0)
+        assert claim is not None
+        self.mirror(claim.tenant_id, job_id)
+        return claim
+
+    def mirror(self, tenant_id: str, job_id: str) -> None:
+        status.fresh(self.runtime, tenant_id, job_id)
+
+    def publish(self, caller: Caller, job_id: str, *, activation: registry.Mode = "always") -> str:
+        """What a training worker does: claim, publish a version, finish. Returns the version's number."""
+        claim = self.claim(job_id)
+        spec = ModelSpec.from_dict(claim.job.spec["spec"])
+        assert claim.job.model_id is not None
+        with self.runtime.sessions.begin() as session:
+            ledger.hold(session, job_id, claim.fence)
+            new = _new_version(claim, spec)
+            made = registry.publish(
+                session, caller.tenant_id, claim.job.model_id, new, activation=activation, gate_passed=True, actor="hand"
+            )
+            result = {"model": made.model_id, "version": made.semver, "activated": made.active}
+            ledger.succeed(session, job_id, claim.fence, result)
+        self.mirror(caller.tenant_id, job_id)
+        return made.semver
+
+    def forecast(self, caller: Caller, job_id: str) -> Mapping[str, Any]:
+        """What an interactive worker does: claim, store a forecast, finish, remember it in the cache."""
+        claim = self.claim(job_id)
+        with self.runtime.sessions.begin() as session:
+            ledger.hold(session, job_id, claim.fence)
+            entity = entities.get(session, caller.tenant_id, claim.job.spec["entity"])
+            target = claim.job.spec["target"]
+            version = registry.active(session, caller.tenant_id, entity.id, target)
+            assert version is not None
+            body = _forecast(entity.name, target, version.model_id, version.semver)
+            asked = Question(version.id, target, entity.data_rev, len(body["points"]), body["level"])
+            forecasts.store(session, caller.tenant_id, asked, entity_id=entity.id, job_id=job_id, data_until=START, body=body)
+            ledger.succeed(session, job_id, claim.fence, {"forecast": body})
+        self.mirror(caller.tenant_id, job_id)
+        return body
+
+    def fail(self, caller: Caller, job_id: str, error: dict[str, Any]) -> None:
+        claim = self.claim(job_id)
+        with self.runtime.sessions.begin() as session:
+            ledger.fail(session, job_id, claim.fence, error)
+        self.mirror(caller.tenant_id, job_id)
+
+
+def make_house(runtime: Runtime) -> House:
+    return House(runtime, create_app(runtime))
+
+
+def days(count: int, channel: str = "rhr", start: datetime = START) -> list[dict[str, Any]]:
+    """Daily observations, newest yesterday's date or not: readiness counts rows, not the clock."""
+    return [{"channel": channel, "at": (start + timedelta(days=n)).isoformat(), "value": 58.0 + n % 7} for n in range(count)]
+
+
+def _new_version(claim: ledger.Claim, spec: ModelSpec) -> registry.NewVersion:
+    return registry.NewVersion(
+        job_id=claim.job_id,
+        fence=claim.fence,
+        recipe=claim.job.spec["recipe"],
+        target=spec.targets[0],
+        spec=spec.as_dict(),
+        spec_hash=spec.fingerprint(),
+        signature=spec.signature(),
+        served_by="lstm",
+        metrics={"mae": 1.5},
+        gate={"passed": True},
+        warnings=[],
+        artefact_sha256="ab" * 32,
+        artefact_bytes=1234,
+        data_from=START,
+        data_until=START + timedelta(days=60),
+    )
+
+
+def _forecast(entity: str, target: str, model: str, version: str) -> dict[str, Any]:
+    points = [{"at": f"2026-03-0{n}T00:00:00Z", "value": 58.0, "lower": 55.0, "upper": 61.0} for n in range(1, 8)]
+    return {
+        "entity": entity,
+        "target": target,
+        "unit": None,
+        "made_at": "2026-03-01T00:00:00Z",
+        "data_until": "2026-02-28T00:00:00Z",
+        "horizon": 7,
+        "step": "P1D",
+        "served_by": {"kind": "lstm", "model": model, "version": version},
+        "skill": 0.1,
+        "points": points,
+        "level": 0.9,
+        "measured_coverage": 0.91,
+        "history": {"average": 57.0, "percentile": 60},
+        "interpretation": None,
+        "warnings": [],
+        "cached": False,
+    }

@@ -1,0 +1,52 @@
+"""The broker's settings that reliability stands on: changing one is a decision, not a slip."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tasks.jobs import QUEUES
+from tasks.queue import make_celery
+from tasks.settings import load
+
+APP = make_celery(load({"REDIS_URL": "redis://127.0.0.1:1/0"}))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("task_acks_late", False),
+        ("task_reject_on_worker_lost", False),
+        ("task_ignore_result", True),
+        ("result_backend", None),
+        ("task_serializer", "json"),
+        ("accept_content", ["json"]),
+        ("worker_prefetch_multiplier", 1),
+        ("worker_disable_prefetch", True),
+        ("broker_connection_max_retries", None),
+        ("worker_cancel_long_running_tasks_on_connection_loss", False),
+        ("task_create_missing_queues", False),
+        ("task_time_limit", 3900),
+    ],
+)
+def test_the_setting_stands(setting: str, value: object) -> None:
+    assert APP.conf[setting] == value
+
+
+@pytest.mark.parametrize("option", ["socket_timeout", "socket_connect_timeout", "health_check_interval"])
+def test_no_connection_can_hang_for_good(option: str) -> None:
+    assert 0 < APP.conf.broker_transport_options[option] <= 5
+
+
+def test_the_queues_are_those_of_the_jobs() -> None:
+    assert [queue.name for queue in APP.conf.task_queues] == list(QUEUES)
+
+
+@pytest.mark.parametrize("module", ["tasks.dispatcher", "tasks.submit", "tasks.celery", "ops.run", "ops.house"])
+def test_the_light_processes_start_without_the_numeric_libraries(module: str) -> None:
+    heavy = "{'torch', 'numpy', 'pandas', 'sklearn', 'safetensors', 'pyarrow'}"
+    program = f"import sys, {module}; found = {heavy} & set(sys.modules); sys.exit(', '.join(found) or 0)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,78 @@
+"""The environment becomes one frozen object, or a sentence that names the variable, the value and the fix."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
+
+import pytest
+
+from tasks.settings import Settings, SettingsError, environment, load
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    assert load({}) == Settings()
+
+
+def test_every_setting_can_be_set_and_says_what_for() -> None:
+    for field in fields(Settings):
+        assert field.metadata["why"].endswith("."), field.name
+        kinds = {"str": "text", "int": "2048", "float": "7.5", "Path": "/models"}
+        loaded = load({field.name.upper(): kinds[str(field.type)]})
+        assert str(getattr(loaded, field.name)) == kinds[str(field.type)], field.name
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name", "read"),
+    [
+        ("TRAINING_TIMEOUT", "120", "training_timeout_s", 120.0),
+        ("MAX_CONCURRENT_TRAINING", "2", "worker_concurrency", 2),
+        ("MODEL_STORAGE_PATH", "/app/models", "model_dir", Path("/app/models")),
+        ("MODEL_DIR", "/m", "model_dir", Path("/m")),
+        ("MIN_TRAINING_SAMPLES", "50", "min_training_samples", 50),
+        ("LSTM_SEQUENCE_LENGTH", "24", "lstm_sequence_length", 24),
+        ("LSTM_FORECAST_HORIZON", "6", "lstm_forecast_horizon", 6),
+        ("ML_SERVICE_PORT", "5000", "api_port", 5000),
+        ("API_HOST", "0.0.0.0", "api_host", "0.0.0.0"),
+    ],
+)
+def test_the_variables_of_the_earlier_services_are_understood(variable: str, value: str, name: str, read: object) -> None:
+    assert getattr(load({variable: value}), name) == read
+
+
+def test_our_own_name_wins_over_an_older_one_and_empty_counts_as_unset() -> None:
+    assert load({"API_PORT": "1", "ML_SERVICE_PORT": "2"}).api_port == 1
+    assert load({"API_PORT": "", "ML_SERVICE_PORT": "2"}).api_port == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "fix"),
+    [
+        ("LEASE_S", "soon", "must be a number"),
+        ("MAX_ATTEMPTS", "2.5", "must be a whole number"),
+        ("MAX_ATTEMPTS", "0", "must be at least 1"),
+        ("TRAINING_TIMEOUT", "nan", "must be at least 1"),
+        ("CACHE_TIMEOUT_S", "0", "must be at least 0.001"),
+    ],
+)
+def test_what_cannot_be_used_is_told_with_variable_value_and_fix(variable: str, value: str, fix: str) -> None:
+    with pytest.raises(SettingsError) as told:
+        load({variable: value})
+    assert str(told.value) == f"{variable}={value!r}: {fix}"
+
+
+def test_a_child_process_loads_the_same_settings() -> None:
+    settings = replace(load({}), database_url="postgresql+psycopg://u:p@h/d", lease_s=3.5, model_dir=Path("/with a space"))
+    assert load(environment(settings)) == settings
+
+
+def test_secrets_do_not_show_and_nothing_changes_its_mind() -> None:
+    settings = load({"DATABASE_URL": "postgresql+psycopg://u:hunter2@h/d", "FLOWER_BASIC_AUTH": "o:hunter2"})
+    assert "hunter2" not in repr(settings)
+    with pytest.raises(FrozenInstanceError):
+        settings.lease_s = 1.0  # type: ignore[misc]
+
+
+def test_the_operator_moves_the_device_preset() -> None:
+    changes = load({"LSTM_SEQUENCE_LENGTH": "24", "MIN_TRAINING_SAMPLES": "300"}).recipe_changes["device-metric"]
+    assert (changes["window"], changes["min_rows"]) == (24, 300)

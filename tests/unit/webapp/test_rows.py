@@ -1,0 +1,127 @@
+"""Observations in every shape they come in: which are taken, and where the others are wrong."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from db.observations import Row
+from webapp import rows
+from webapp.problems import Refusal
+from webapp.rows import Delivery, delivery
+
+JSON, LINES, CSV = "application/json", "application/x-ndjson", "text/csv"
+AT = "2026-01-01T06:00:00Z"
+MOMENT = datetime(2026, 1, 1, 6, tzinfo=UTC)
+
+
+def told(mimetype: str, body: Any) -> tuple[list[Row], Delivery]:
+    found = delivery(mimetype, body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode())
+    return list(found), found
+
+
+BOTH = [Row("rhr", MOMENT, 58.0), Row("hrv", MOMENT, 41.5)]
+
+
+@pytest.mark.parametrize(
+    ("mimetype", "body"),
+    [
+        (JSON, {"observations": [{"channel": "rhr", "at": AT, "value": 58}, {"channel": "hrv", "at": AT, "value": 41.5}]}),
+        (JSON, {"rows": [{"at": AT, "rhr": 58, "hrv": 41.5, "steps": None}]}),
+        (JSON, {"observations": [{"channel": "rhr", "at": AT, "value": 58}], "rows": [{"at": AT, "hrv": 41.5}]}),
+        (LINES, f'{{"channel":"rhr","at":"{AT}","value":58}}\n\n{{"at":"{AT}","hrv":41.5}}\n'),
+        (CSV, f"at,channel,value\r\n{AT},rhr,58\r\n{AT},hrv,41.5\r\n"),
+        (CSV, f"channel,value,at\nrhr,58,{AT}\nhrv,41.5,{AT}"),
+        (CSV, f"\ufeffat,rhr,hrv,steps\n{AT},58,41.5,\n\n"),
+        (CSV, f'at,rhr,hrv\n"{AT}"," 58 ",41.5\n'),
+    ],
+)
+def test_every_shape_means_the_same(mimetype: str, body: Any) -> None:
+    found, about = told(mimetype, body)
+    assert found == BOTH
+    assert about.rejected == 0
+
+
+@pytest.mark.parametrize(
+    ("mimetype", "body", "pointer"),
+    [
+        (JSON, {"observations": [{"channel": "rhr", "at": AT, "value": True}]}, "/observations/0/value"),
+        (JSON, {"observations": [{"channel": "rhr", "at": AT, "value": "58"}]}, "/observations/0/value"),
+        (JSON, {"observations": [{"channel": "rhr", "at": AT, "value": None}]}, "/observations/0/value"),
+        (JSON, b'{"observations": [{"channel": "rhr", "at": "2026-01-01", "value": 1e400}]}', "/observations/0/value"),
+        (JSON, {"observations": [{"channel": "rhr", "at": AT, "value": 10**400}]}, "/observations/0/value"),
+        (JSON, {"observations": [{"channel": "rhr", "at": "0000-01-01", "value": 1}]}, "/observations/0/at"),
+        (JSON, {"observations": [{"channel": "rhr", "at": "10000-01-01", "value": 1}]}, "/observations/0/at"),
+        (JSON, {"observations": [{"channel": "rhr", "at": 17, "value": 1}]}, "/observations/0/at"),
+        (JSON, {"observations": [{"channel": "", "at": AT, "value": 1}]}, "/observations/0/channel"),
+        (JSON, {"observations": [{"channel": "a\0", "at": AT, "value": 1}]}, "/observations/0/channel"),
+        (JSON, {"observations": [{"channel": "\ud800", "at": AT, "value": 1}]}, "/observations/0/channel"),
+        (JSON, {"observations": [{"channel": ["rhr"], "at": AT, "value": 1}]}, "/observations/0/channel"),
+        (JSON, {"observations": [{"channel": "rhr", "at": AT}]}, "/observations/0"),
+        (JSON, {"observations": [{"channel": "rhr", "at": AT, "value": 1, "unit": "bpm"}]}, "/observations/0"),
+        (JSON, {"observations": [7]}, "/observations/0"),
+        (JSON, {"rows": [{"at": AT, "a/b~c": "x"}]}, "/rows/0/a~1b~0c"),
+        (JSON, {"rows": [{"rhr": 58}]}, "/rows/0/at"),
+        (JSON, {"rows": [[AT, 58]]}, "/rows/0"),
+        (LINES, f'\n{{"at":"{AT}","rhr":"x"}}', "/line/2/rhr"),
+        (LINES, '{"at":', "/line/1"),
+        (LINES, "[1]", "/line/1"),
+        (CSV, f"at,rhr\n{AT},nan", "/line/2/rhr"),
+        (CSV, f"at,rhr\n{AT},1_0", "/line/2/rhr"),
+        (CSV, f"at,rhr\n{AT},high", "/line/2/rhr"),
+        (CSV, f"at,rhr\n{AT},1,2", "/line/2"),
+        (CSV, f"at,channel,value\n{AT},rhr,", "/line/2/value"),
+        (CSV, "at,rhr\nnoon,58", "/line/2/at"),
+    ],
+)
+def test_one_row_that_cannot_be_taken(mimetype: str, body: Any, pointer: str) -> None:
+    found, about = told(mimetype, body)
+    assert found == []
+    assert [f["pointer"] for f in about.faults] == [pointer]
+
+
+def test_the_good_rows_are_taken_and_faults_are_listed_up_to_a_limit() -> None:
+    bad: list[Any] = [{"channel": "rhr", "at": AT, "value": "x"}] * 150
+    found, about = told(JSON, {"observations": [*bad, {"channel": "rhr", "at": AT, "value": 1}]})
+    assert len(found) == 1
+    assert (about.rejected, len(about.faults)) == (150, 100)
+
+
+@pytest.mark.parametrize(
+    ("mimetype", "body", "code"),
+    [
+        ("application/octet-stream", b"x", "unsupported_media_type"),
+        ("", b"x", "unsupported_media_type"),
+        (JSON, b"", "malformed_request"),
+        (JSON, b" \n", "malformed_request"),
+        (JSON, b"{", "malformed_request"),
+        (JSON, b"[]", "validation_failed"),
+        (JSON, b"{}", "validation_failed"),
+        (JSON, b'{"observations": []}', "validation_failed"),
+        (JSON, b'{"observations": {"channel": "rhr"}}', "validation_failed"),
+        (JSON, b'{"rows": null}', "validation_failed"),
+        (JSON, b'{"observations": [], "values": []}', "validation_failed"),
+        (CSV, b"time,rhr\n", "validation_failed"),
+        (CSV, b"at\n", "validation_failed"),
+        (CSV, b"at,rhr,rhr\n", "validation_failed"),
+        (CSV, b'at,rhr\n"2026', "malformed_request"),
+        (CSV, b"\xff", "malformed_request"),
+        (CSV, b"at,rhr\n2026-01-01," + b"9" * 200_000, "malformed_request"),
+    ],
+)
+def test_bodies_that_cannot_be_read(mimetype: str, body: bytes, code: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        told(mimetype, body)
+    assert refusal.value.code == code
+
+
+def test_one_request_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MOST_VALUES", 3)
+    monkeypatch.setattr(rows, "MOST_CHANNELS", 2)
+    with pytest.raises(Refusal, match="may bring 3 values"):
+        told(CSV, "at,a\n" + f"{AT},1\n" * 4)
+    with pytest.raises(Refusal, match="may name 2 channels"):
+        told(CSV, f"at,a,b,c\n{AT},1,2,3")

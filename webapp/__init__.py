@@ -1,0 +1,1 @@
+"""The edge: HTTP in, frozen jobs on; ledger and registry out, JSON back."""

@@ -1,0 +1,71 @@
+"""The door: an API key becomes the identity that every view works for."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+from flask import Flask, g, request
+
+from db import tenants
+from db.session import Sessions
+from db.tenants import Identity
+from webapp.problems import Refusal
+
+#: Everything below it needs a key.
+PREFIX = "/api/v1"
+#: A revoked key is refused at most so many seconds later.
+TRUSTED_S = 10.0
+#: Keys remembered at once; far more than one process sees in ten seconds.
+REMEMBERED = 4096
+
+
+class Door:
+    """Answers who presents a key. Keys that were right a moment ago are not looked up again."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._seen: dict[bytes, tuple[float, Identity]] = {}
+
+    def admit(self, presented: str) -> Identity | None:
+        mark = hashlib.sha256(presented.encode(errors="replace")).digest()
+        until, known = self._seen.get(mark, (0.0, None))
+        if known is not None and until > time.monotonic():
+            return known
+        with self._sessions.begin() as session:
+            found = tenants.authenticate(session, presented)
+        if found is not None:
+            self._remember(mark, found)
+        return found
+
+    def _remember(self, mark: bytes, found: Identity) -> None:
+        if len(self._seen) >= REMEMBERED:
+            self._seen.clear()
+        self._seen[mark] = (time.monotonic() + TRUSTED_S, found)
+
+
+def guard(app: Flask, door: Door) -> None:
+    """Let nobody below PREFIX without a key that has the scope of the method."""
+
+    @app.before_request
+    def check() -> None:
+        if not request.path.startswith(PREFIX + "/"):
+            return
+        identity = door.admit(_presented())
+        if identity is None:
+            raise _unauthenticated("The key is unknown, expired or revoked.")
+        needed = "read" if request.method in ("GET", "HEAD", "OPTIONS") else "write"
+        if needed not in identity.scopes:
+            raise Refusal("forbidden_scope", f"This needs a key with the scope `{needed}`.")
+        g.identity = identity
+
+
+def _presented() -> str:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise _unauthenticated("Send `Authorization: Bearer fk_…`.")
+    return key.strip()
+
+
+def _unauthenticated(detail: str) -> Refusal:
+    return Refusal("unauthenticated", detail, headers={"WWW-Authenticate": 'Bearer realm="fleetcast"'})

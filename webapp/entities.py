@@ -1,0 +1,159 @@
+"""Entities and their observations: who they are, what was measured, and what is still missing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flask import request
+
+from db import entities, forecasts, observations
+from db.models import Entity
+from db.observations import Row
+from ml.recipes import recipe
+from tasks.readiness import readiness
+from webapp.bodies import Blueprint, whole_body
+from webapp.context import runtime, tenant_id
+from webapp.pages import decode, number, page, text
+from webapp.paths import require_nameable
+from webapp.problems import invalid
+from webapp.rows import delivery
+from webapp.schemas import entities as wire
+from webapp.schemas.fields import iso, moment
+
+blp = Blueprint("entities", __name__, description="Users, devices, sensors, plants, variants: whom observations are about")
+
+_BODIES = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": wire.ObservationsIn},
+        "application/x-ndjson": {"schema": {"type": "string", "description": "A line for each row, long or wide."}},
+        "text/csv": {"schema": {"type": "string", "description": "`at,channel,value`, or `at` and a column for each channel."}},
+    },
+}
+
+
+@blp.route("/entities")
+@blp.arguments(wire.EntityQuery, location="query")
+@blp.response(200, wire.EntityPage)
+def list_entities(query: dict[str, Any]) -> dict[str, Any]:
+    """Oldest first"""
+    filters = {"list": "entities", "kind": query["kind"]}
+    mark = decode(query["cursor"], filters, number)
+    with runtime().sessions() as session:
+        rows = entities.page(session, tenant_id(), limit=query["limit"] + 1, after=mark, kind=query["kind"])
+    return page(rows, query["limit"], lambda entity: entity.id, filters)
+
+
+@blp.route("/entities/<name:entity>", methods=["PUT"])
+@blp.arguments(wire.EntityIn)
+@blp.response(200, wire.Entity)
+def put_entity(told: dict[str, Any], entity: str) -> dict[str, Any]:
+    """Make an entity, or say more about it
+
+    What the body leaves out stays as it was.
+    """
+    require_nameable(entity)
+    with runtime().sessions.begin() as session:
+        found = entities.put(session, tenant_id(), entity, **told)
+        return _described(found, entities.channels(session, found.id))
+
+
+@blp.route("/entities/<name:entity>", methods=["GET"])
+@blp.response(200, wire.Entity)
+def get_entity(entity: str) -> dict[str, Any]:
+    """An entity and its channels"""
+    with runtime().sessions() as session:
+        found = entities.get(session, tenant_id(), entity)
+        return _described(found, entities.channels(session, found.id))
+
+
+def _described(entity: Entity, channels: Any) -> dict[str, Any]:
+    columns = ("name", "kind", "attributes", "data_rev", "created_at")
+    return {column: getattr(entity, column) for column in columns} | {"channels": channels}
+
+
+@blp.route("/entities/<name:entity>", methods=["DELETE"])
+@blp.response(204)
+def delete_entity(entity: str) -> None:
+    """Erase an entity: observations, models, versions, forecasts, cached answers
+
+    Its jobs stay, without its name on them. Artefacts are removed from disk by the reconciler.
+    """
+    with runtime().sessions.begin() as session:
+        found = entities.get(session, tenant_id(), entity)
+        asked = forecasts.questions(session, tenant_id(), found.id)
+        entities.delete(session, tenant_id(), entity)
+    runtime().cache.forget(tenant_id(), asked)
+
+
+@blp.route("/entities/<name:entity>/observations", methods=["POST"])
+@blp.doc(requestBody=_BODIES)
+@blp.response(200, wire.Delivered)
+def post_observations(entity: str) -> dict[str, Any]:
+    """Bring observations: JSON, lines of JSON, or CSV
+
+    The last value for a moment stands, so the same delivery may be sent again. The entity and its channels are made when missing.
+    A moment without an offset is in UTC. What cannot be taken is listed and the rest is taken; if nothing can, nothing changes.
+    """
+    require_nameable(entity)
+    rows = delivery(request.mimetype, whole_body())
+    with runtime().sessions.begin() as session:
+        found = entities.ensure(session, tenant_id(), [entity])[entity]
+        taken = observations.upsert(session, found, rows)
+        if rows.faults and not taken.accepted:
+            raise invalid(*rows.faults)
+    return {
+        "entity": entity,
+        "accepted": taken.accepted,
+        "replaced": taken.replaced,
+        "rejected": rows.rejected,
+        "errors": rows.faults,
+        "data_rev": taken.data_rev,
+    }
+
+
+@blp.route("/entities/<name:entity>/observations", methods=["GET"])
+@blp.arguments(wire.ObservationQuery, location="query")
+@blp.response(200, wire.ObservationPage)
+def list_observations(query: dict[str, Any], entity: str) -> dict[str, Any]:
+    """By channel, then by time"""
+    filters = {"list": "observations", "entity": entity} | {name: query[name] for name in ("channel", "since", "until")}
+    mark = decode(query["cursor"], filters, _read_mark)
+    with runtime().sessions() as session:
+        rows = observations.page(
+            session,
+            entities.get(session, tenant_id(), entity),
+            channels=[query["channel"]] if query["channel"] else None,
+            since=query["since"],
+            until=query["until"],
+            limit=query["limit"] + 1,
+            after=mark,
+        )
+    return page(rows, query["limit"], _mark, filters)
+
+
+def _mark(row: Row) -> list[str]:
+    return [row.channel, iso(row.at)]
+
+
+def _read_mark(mark: Any) -> tuple[str, datetime]:
+    channel, at = mark
+    return text(channel), moment(at)
+
+
+@blp.route("/entities/<name:entity>/readiness")
+@blp.arguments(wire.ReadinessQuery, location="query")
+@blp.response(200, wire.Readiness)
+def get_readiness(query: dict[str, Any], entity: str) -> dict[str, Any]:
+    """Every data requirement of a recipe: have, need, and when it will be met"""
+    preset = recipe(query["recipe"], runtime().recipes)
+    with runtime().sessions() as session:
+        ready = readiness(session, entities.get(session, tenant_id(), entity), preset, query["target"], {}, None)
+    return {
+        "entity": entity,
+        "recipe": query["recipe"],
+        "target": ready.spec.targets[0],
+        "ready": all(r.met for r in ready.requirements),
+        "requirements": ready.requirements,
+    }

@@ -1,0 +1,187 @@
+"""Models: train them, see their versions, and choose which one serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from flask import request
+from sqlalchemy.orm import Session
+
+from db import entities, registry
+from db.models import Model, Version
+from tasks import submit
+from webapp.answers import Answer, accepted, asker
+from webapp.auth import PREFIX
+from webapp.bodies import Blueprint
+from webapp.context import identity, runtime, tenant_id
+from webapp.pages import decode, number, page, text
+from webapp.problems import fault, invalid
+from webapp.schemas import models as wire
+from webapp.schemas.jobs import IDEMPOTENCY_KEY, Job
+from webapp.schemas.pages import PageQuery
+from webapp.selection import named
+
+blp = Blueprint("models", __name__, description="Lineages of trained versions, and which one serves")
+
+
+@blp.route("/models/train", methods=["POST"])
+@blp.doc(parameters=[IDEMPOTENCY_KEY])
+@blp.arguments(wire.TrainIn)
+@blp.response(202, Job)
+def train(asked: wire.TrainAsked) -> Answer:
+    """Train one entity, or a batch of them
+
+    A single entity without enough data is refused with every requirement; in a batch it becomes a failed item.
+    """
+    order = replace(asked.order, entities=named(asked.whom))
+    return accepted(submit.train(runtime(), asker(asked.metadata), order))
+
+
+@blp.route("/models")
+@blp.arguments(wire.ModelQuery, location="query")
+@blp.response(200, wire.ModelPage)
+def list_models(query: dict[str, Any]) -> dict[str, Any]:
+    """Oldest first"""
+    return _listed(query)
+
+
+@blp.route("/models/user/<name:entity>")
+@blp.arguments(wire.UserModelQuery, location="query")
+@blp.response(200, wire.ModelPage)
+def list_models_of(query: dict[str, Any], entity: str) -> dict[str, Any]:
+    """All models of an entity; the same as `GET /models?entity=`"""
+    return _listed(query | {"entity": entity})
+
+
+def _listed(query: dict[str, Any]) -> dict[str, Any]:
+    told = {name: query[name] for name in ("entity", "name", "kind")}
+    filters = {"list": "models"} | told
+    mark = decode(query["cursor"], filters, text)
+    with runtime().sessions() as session:
+        if told["entity"] is not None:
+            entities.get(session, tenant_id(), told["entity"])
+        rows = registry.models(session, tenant_id(), **told, limit=query["limit"] + 1, after=mark)
+        found = page(rows, query["limit"], lambda model: model.id, filters)
+        return found | {"data": _described(session, found["data"])}
+
+
+@blp.route("/models/<model_id>")
+@blp.response(200, wire.Model)
+def get_model(model_id: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """A model, the version that serves, and the latest one
+
+    The ETag is the number of the active version: `activate` takes it as If-Match.
+    """
+    with runtime().sessions() as session:
+        [found] = _described(session, [registry.get_model(session, tenant_id(), model_id)])
+    active = found["active_version"]
+    return found, {"ETag": f'"{active.semver if active else "none"}"'}
+
+
+def _described(session: Session, models: Sequence[Model]) -> list[dict[str, Any]]:
+    heads = registry.heads(session, models)
+    return [_document(model, heads[model.id]) for model in models if model.id in heads]
+
+
+def _document(model: Model, heads: registry.Heads) -> dict[str, Any]:
+    here = f"{PREFIX}/models/{model.id}"
+    return {
+        "id": model.id,
+        "entity": heads.entity,
+        "kind": model.kind,
+        "name": model.name,
+        "active_version": heads.active,
+        "latest_version": heads.latest,
+        "created_at": model.created_at,
+        "links": {"self": here, "versions": f"{here}/versions", "activations": f"{here}/activations"},
+    }
+
+
+@blp.route("/models/<model_id>/versions")
+@blp.arguments(PageQuery, location="query")
+@blp.response(200, wire.VersionPage)
+def list_versions(query: dict[str, Any], model_id: str) -> dict[str, Any]:
+    """Newest first, pruned ones too"""
+    filters = {"list": "versions", "model": model_id}
+    mark = decode(query["cursor"], filters, text)
+    with runtime().sessions() as session:
+        rows = registry.versions(session, tenant_id(), model_id, limit=query["limit"] + 1, after=mark)
+    return page(rows, query["limit"], lambda version: version.semver, filters)
+
+
+@blp.route("/models/<model_id>/versions/<semver>")
+@blp.response(200, wire.Version)
+def get_version(model_id: str, semver: str) -> Version:
+    """One version: metrics, spec, data span, gate verdict, warnings"""
+    with runtime().sessions() as session:
+        registry.get_model(session, tenant_id(), model_id)
+        return registry.version(session, tenant_id(), model_id, semver)
+
+
+@blp.route("/models/<model_id>/versions/<semver>", methods=["DELETE"])
+@blp.response(204)
+def delete_version(model_id: str, semver: str) -> None:
+    """Prune one version; the active one is refused
+
+    Its row stays, so that its number is never given out again. Its artefact is removed from disk by the reconciler.
+    """
+    with runtime().sessions.begin() as session:
+        registry.delete_version(session, tenant_id(), model_id, semver)
+
+
+@blp.route("/models/<model_id>/activate", methods=["POST"])
+@blp.arguments(wire.ActivateIn)
+@blp.response(200, wire.Version)
+def activate(told: dict[str, Any], model_id: str) -> Version:
+    """Make a version the one that serves
+
+    `If-Match`: the version that the caller thinks is active, else 412. Answers made by another version are no longer served.
+    """
+    with runtime().sessions.begin() as session:
+        return registry.activate(
+            session,
+            tenant_id(),
+            model_id,
+            told["version"],
+            reason=told["reason"],
+            actor=_actor(),
+            if_match=_if_match(),
+        )
+
+
+@blp.route("/models/<model_id>/rollback", methods=["POST"])
+@blp.arguments(wire.RollbackIn)
+@blp.response(200, wire.Version)
+def rollback(told: dict[str, Any], model_id: str) -> Version:
+    """Back to the version that was active before; again, to the one before that"""
+    with runtime().sessions.begin() as session:
+        return registry.rollback(session, tenant_id(), model_id, reason=told["reason"], actor=_actor())
+
+
+def _actor() -> str:
+    """Who moved the flag: the key, by its public part."""
+    return f"key:{identity().key_id}"
+
+
+def _if_match() -> str | None:
+    tags = request.if_match
+    if not tags or tags.star_tag:
+        return None
+    strong = sorted(tags.as_set(include_weak=False))
+    if len(strong) != 1:
+        raise invalid(fault("/headers/If-Match", "invalid", "Send one strong ETag: the active version."))
+    return strong[0]
+
+
+@blp.route("/models/<model_id>/activations")
+@blp.arguments(PageQuery, location="query")
+@blp.response(200, wire.ActivationPage)
+def list_activations(query: dict[str, Any], model_id: str) -> dict[str, Any]:
+    """Who moved the active flag, when, why, from where to where; newest first"""
+    filters = {"list": "activations", "model": model_id}
+    mark = decode(query["cursor"], filters, number)
+    with runtime().sessions() as session:
+        rows = registry.activations(session, tenant_id(), model_id, limit=query["limit"] + 1, after=mark)
+    return page(rows, query["limit"], lambda move: move.id, filters)

@@ -1,0 +1,223 @@
+"""Observations on the wire: long or wide rows as JSON, lines of JSON or CSV, told one by one which are taken and which are not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from db.observations import Row
+from webapp.bodies import read_json, read_text
+from webapp.problems import LISTED, Fault, Refusal, fault, invalid, pointer
+from webapp.schemas.fields import YEARS, moment, name_fault
+
+#: Most values that one request may bring.
+MOST_VALUES = 1_000_000
+#: Most channels that one request may name.
+MOST_CHANNELS = 1_000
+#: Values after which other requests of this process get a turn.
+TURN = 2_000
+
+#: A row that can be taken, or why it cannot.
+Told = Row | Fault
+#: Where a row stood in the body, as the steps of a pointer.
+Where = tuple[str | int, ...]
+
+
+@dataclass
+class Delivery:
+    """The rows of one request. Iterating yields those that can be taken; the others are counted and, up to a limit, listed."""
+
+    told: Iterator[Told]
+    rejected: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Row]:
+        channels: set[str] = set()
+        for number, row in enumerate(self.told, start=1):
+            if number > MOST_VALUES:
+                raise Refusal("body_too_large", f"One request may bring {MOST_VALUES} values.")
+            if number % TURN == 0:
+                time.sleep(0)
+            if not isinstance(row, Row):
+                self._reject(row)
+                continue
+            channels.add(row.channel)
+            if len(channels) > MOST_CHANNELS:
+                raise invalid(fault("", "too_long", f"One request may name {MOST_CHANNELS} channels."))
+            yield row
+
+    def _reject(self, reason: Fault) -> None:
+        self.rejected += 1
+        if len(self.faults) < LISTED:
+            self.faults.append(reason)
+
+
+def delivery(mimetype: str, body: bytes) -> Delivery:
+    """The rows in a body of that type. Raises Refusal for a type or a body that cannot be read at all."""
+    reader = READERS.get(mimetype)
+    if reader is None:
+        raise Refusal("unsupported_media_type", f"Send one of {', '.join(READERS)}.")
+    text = read_text(body)
+    if not text.strip():
+        raise Refusal("malformed_request", "The body is empty.")
+    return Delivery(reader(text))
+
+
+def _from_json(text: str) -> Iterator[Told]:
+    body = read_json(text)
+    if not isinstance(body, dict):
+        raise invalid(fault("", "wrong_type", 'Send {"observations": […]} or {"rows": […]}.'))
+    unknown = sorted(body.keys() - {"observations", "rows"})
+    if unknown:
+        raise invalid(*(fault(pointer(name), "unknown_field", "Unknown field.") for name in unknown))
+    for name, rows in body.items():
+        if not isinstance(rows, list):
+            raise invalid(fault(f"/{name}", "wrong_type", "Not a valid list."))
+    if not any(body.values()):
+        raise invalid(fault("/observations", "required", "Send at least one row."))
+    return _from_lists(body)
+
+
+def _from_lists(body: Mapping[str, list[Any]]) -> Iterator[Told]:
+    for index, row in enumerate(body.get("observations", ())):
+        yield _long(("observations", index), row)
+    for index, row in enumerate(body.get("rows", ())):
+        yield from _wide(("rows", index), row)
+
+
+def _from_lines(text: str) -> Iterator[Told]:
+    """Each line an object: long when it has a `channel` and a `value`, else wide."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield from _from_line(("line", number), line)
+
+
+def _from_line(where: Where, line: str) -> Iterator[Told]:
+    try:
+        row = read_json(line)
+    except Refusal as refusal:
+        yield fault(pointer(*where), "malformed", refusal.detail)
+        return
+    if isinstance(row, dict) and row.keys() >= {"channel", "value"}:
+        yield _long(where, row)
+    else:
+        yield from _wide(where, row)
+
+
+def _from_csv(text: str) -> Iterator[Told]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = _header(next(reader))
+        for cells in reader:
+            if cells:
+                yield from _from_cells(("line", reader.line_num), header, cells)
+    except csv.Error as error:
+        raise Refusal("malformed_request", f"Not CSV: {error}, line {reader.line_num}.") from None
+
+
+def _header(cells: list[str]) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    if "at" not in names or len(names) < 2 or len(set(names)) != len(names):
+        raise invalid(fault("/line/1", "invalid", "The header must be at,channel,value or at,<channel>,<channel>… with no column twice."))
+    return names
+
+
+def _from_cells(where: Where, header: list[str], cells: list[str]) -> Iterator[Told]:
+    if len(cells) != len(header):
+        yield fault(pointer(*where), "wrong_length", f"{len(cells)} cells under a header of {len(header)}.")
+    elif set(header) == {"at", "channel", "value"}:
+        row = dict(zip(header, cells, strict=True))
+        yield _long(where, row | {"value": _number(row["value"])})
+    else:
+        yield from _wide(where, {name: cell if name == "at" else _number(cell) for name, cell in zip(header, cells, strict=True)})
+
+
+def _number(cell: str) -> float | str | None:
+    """An empty cell is no value; one that holds no number stays as it is, to be rejected at its place."""
+    if not cell.strip():
+        return None
+    try:
+        return cell if "_" in cell else float(cell)
+    except ValueError:
+        return cell
+
+
+class _Wrong(Exception):
+    """A row cannot be taken."""
+
+    def __init__(self, where: Where, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.fault = fault(pointer(*where), code, detail)
+
+
+def _long(where: Where, row: Any) -> Told:
+    if not isinstance(row, dict) or row.keys() != {"at", "channel", "value"}:
+        return fault(pointer(*where), "wrong_type", "Not an object of at, channel and value.")
+    try:
+        return Row(_channel((*where, "channel"), row["channel"]), _at((*where, "at"), row["at"]), _value((*where, "value"), row["value"]))
+    except _Wrong as wrong:
+        return wrong.fault
+
+
+def _wide(where: Where, row: Any) -> Iterator[Told]:
+    """A channel whose value is null or empty was not measured then."""
+    if not isinstance(row, dict):
+        yield fault(pointer(*where), "wrong_type", "Not an object of at and channels.")
+        return
+    try:
+        at = _at((*where, "at"), row.get("at"))
+    except _Wrong as wrong:
+        yield wrong.fault
+        return
+    for name, value in row.items():
+        if name != "at" and value is not None:
+            yield _cell((*where, name), name, at, value)
+
+
+def _cell(where: Where, name: str, at: datetime, value: Any) -> Told:
+    try:
+        return Row(_channel(where, name), at, _value(where, value))
+    except _Wrong as wrong:
+        return wrong.fault
+
+
+def _channel(where: Where, name: Any) -> str:
+    if not isinstance(name, str):
+        raise _Wrong(where, "wrong_type", "Not a valid string.")
+    wrong = name_fault(name)
+    if wrong is not None:
+        raise _Wrong(where, "invalid", wrong)
+    return name
+
+
+def _at(where: Where, text: Any) -> datetime:
+    try:
+        return moment(text)
+    except (TypeError, ValueError):
+        raise _Wrong(where, "wrong_type", f"Not an ISO 8601 moment from {YEARS.start} to {YEARS.stop - 1}.") from None
+
+
+def _value(where: Where, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _Wrong(where, "wrong_type", "Not a valid number.")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _Wrong(where, "out_of_bounds", "Must be a finite number.")
+    return number
+
+
+#: The types of body that are read.
+READERS: Mapping[str, Callable[[str], Iterator[Told]]] = {
+    "application/json": _from_json,
+    "application/x-ndjson": _from_lines,
+    "text/csv": _from_csv,
+}

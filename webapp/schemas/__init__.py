@@ -1,0 +1,1 @@
+"""The shapes on the wire: one schema in, one schema out; no rule of the domain lives here."""

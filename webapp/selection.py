@@ -1,0 +1,30 @@
+"""Whom a submission is about: names as given, or those that a selector finds, never more than a batch may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from db import entities
+from db.errors import NotFound
+from webapp.context import runtime, tenant_id
+from webapp.problems import fault, invalid
+from webapp.schemas.models import Selection
+
+
+def named(whom: Selection) -> tuple[str, ...]:
+    """The names. Raises Refusal when they are too many, NotFound when a selector finds none."""
+    names = whom.names if whom.selector is None else _found(whom.selector)
+    most = runtime().settings.max_batch
+    if len(names) > most:
+        field = "entities" if whom.selector is None else "selector"
+        raise invalid(fault(f"/{field}", "too_long", f"{len(names)} entities; one batch may hold {most}."))
+    return names
+
+
+def _found(selector: Mapping[str, Any]) -> tuple[str, ...]:
+    with runtime().sessions() as session:
+        found = entities.select(session, tenant_id(), **selector)
+    if not found:
+        raise NotFound("entity", "matching the selector")
+    return tuple(entity.name for entity in found)
