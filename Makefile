@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Plain pip: it takes the CPU build of torch where one is at hand. Pins are in constraints.txt.
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help demo test check up down bench-training clean
+.PHONY: help demo test test-slow check up down bench-training clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -13,8 +13,11 @@ help: ## Show this list
 demo: .venv/demo ## Watch real series being trained and forecast; DATA=file.parquet for your own
 	$(PY) -m ops.cli demo $(if $(DATA),--data "$(DATA)") $(DEMO)
 
-test: .venv/dev ## Run all tests; they start their own Postgres and Valkey
-	$(PY) -m pytest $(TESTS)
+test: .venv/dev ## Run the tests; they start their own Postgres and Valkey
+	$(PY) -m pytest -m "not slow" $(TESTS)
+
+test-slow: .venv/dev ## Run the tests that take minutes each, on the series below FLEETCAST_TEST_DATA
+	$(PY) -m pytest -m slow $(TESTS)
 
 check: .venv/dev ## Lint, types, and the one direction of imports
 	$(PY) -m ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import redis
@@ -93,6 +93,11 @@ class Board:
         """Put up a status, unless a newer one hangs there. Whether it was put up."""
         arguments: list[str | int] = [rev, seq, json.dumps(body), int(ttl_s * 1000)]
         return bool(self._breaker.ask(lambda: self._show(keys=[key(tenant, job_id)], args=arguments), 0))
+
+    def forget(self, tenant: str, job_ids: Sequence[str]) -> bool:
+        """Take statuses down before their time, as when an entity is erased. Whether Redis was there to do it."""
+        keys = [key(tenant, job_id) for job_id in job_ids]
+        return not keys or self._breaker.ask(lambda: self._redis.unlink(*keys), None) is not None
 
     def read(self, tenant: str, job_id: str) -> Json | None:
         held = self._breaker.ask(lambda: self._redis.hget(key(tenant, job_id), "body"), None)

@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db.errors import NotFound
-from db.models import UNFINISHED, Attempt, Channel, Entity, Job, Model, Version
+from db.ledger.moves import move
+from db.models import CANCELLED, UNFINISHED, Attempt, Channel, Entity, Job, Model, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,11 @@ def delete(session: Session, tenant_id: str, name: str) -> set[str]:
     return orphans - set(session.scalars(kept))
 
 
+def jobs_about(session: Session, entity: Entity) -> list[str]:
+    """The ids of all its jobs: whose mirrors must go with it."""
+    return list(session.scalars(sa.select(Job.id).where(Job.tenant_id == entity.tenant_id, Job.entity_id == entity.id)))
+
+
 def _lock_what_goes(session: Session, entity: Entity) -> None:
     """Jobs, then models, then the entity: the order in which a publication takes them, so that the two wait and never deadlock."""
     for table in (Job, Model):
@@ -141,13 +147,11 @@ def _lock_what_goes(session: Session, entity: Entity) -> None:
 
 
 def _scrub_jobs(session: Session, entity: Entity) -> None:
-    """Take what tells of the entity out of its jobs (ABOUT_ENTITY); those that have not ended are asked to stop."""
+    """End the entity's jobs, so that a worker's fence is gone before it can write, and take what tells of it out of them (ABOUT_ENTITY)."""
     ours = sa.and_(Job.tenant_id == entity.tenant_id, Job.entity_id == entity.id)
+    move(session, sa.and_(ours, Job.state.in_(UNFINISHED)), sa.literal(CANCELLED))
     attempts = sa.update(Attempt).where(Attempt.job_id.in_(sa.select(Job.id).where(ours))).values(error=sa.null())
     session.execute(attempts, execution_options={"synchronize_session": False})
     blank = {"label": "erased", "spec": {}, "spec_hash": "erased", "progress": {}, "warnings": [], "client_metadata": {}}
     gone = dict.fromkeys(("entity_id", "model_id", "result", "error"), sa.null())
-    stopping = sa.or_(Job.cancel_requested, Job.state.in_(UNFINISHED))
-    session.execute(
-        sa.update(Job).where(ours).values(**blank, **gone, cancel_requested=stopping), execution_options={"synchronize_session": False}
-    )
+    session.execute(sa.update(Job).where(ours).values(**blank, **gone), execution_options={"synchronize_session": False})

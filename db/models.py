@@ -382,6 +382,8 @@ class IdempotencyKey(Base):
             ["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE", initially="DEFERRED", deferrable=True
         ),
         Index(None, "created_at"),
+        # For the cascade: without it each purged job looks at every key.
+        Index(None, "tenant_id", "job_id"),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
@@ -13,9 +13,11 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
 from db.errors import Conflict, NotFound, Stale
-from db.models import Activation, Entity, Json, Model, Version
+from db.models import Activation, Entity, Json, Model, Version, new_id
 
 Mode = Literal["auto", "always", "never"]
+#: Which lineage: (entity id, name).
+Lineage = tuple[int, str]
 Found = TypeVar("Found")
 
 _SEMVER = (Version.major, Version.minor, Version.patch)
@@ -63,6 +65,33 @@ def ensure_model(session: Session, tenant_id: str, entity_id: int, name: str, ki
     made: Model | None = session.scalar(new.on_conflict_do_nothing().returning(Model))
     # Neither found nor made: somebody else made it in between, and committed; or it is another tenant's.
     return _found(made or find_model(session, tenant_id, entity_id, name, kind), "entity", str(entity_id))
+
+
+def ensure_models(
+    session: Session, tenant_id: str, wanted: Collection[tuple[int, str]], kind: str = "forecast"
+) -> dict[tuple[int, str], str]:
+    """The lineages of many (entity id, name), made where missing, as model ids. One statement however many there are."""
+    known = find_models(session, tenant_id, wanted, kind)
+    missing = sorted(set(wanted) - known.keys())  # in order, so that two that make the same ones wait for each other in a row
+    if not missing:
+        return known
+    shared = {"tenant_id": tenant_id, "kind": kind}
+    rows = [shared | {"id": new_id("mdl"), "entity_id": entity_id, "name": name} for entity_id, name in missing]
+    session.execute(insert(Model).on_conflict_do_nothing(), rows)
+    return find_models(session, tenant_id, wanted, kind)
+
+
+def find_models(
+    session: Session, tenant_id: str, wanted: Collection[tuple[int, str]], kind: str = "forecast"
+) -> dict[tuple[int, str], str]:
+    """Those of the lineages that there are."""
+    asked = sa.select(Model.entity_id, Model.name, Model.id).where(
+        Model.tenant_id == tenant_id,
+        Model.kind == kind,
+        Model.entity_id == sa.func.any([entity_id for entity_id, _ in wanted]),
+        Model.name == sa.func.any(list({name for _, name in wanted})),
+    )
+    return {(entity_id, name): model_id for entity_id, name, model_id in session.execute(asked)}
 
 
 def publish(

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 #: A factory of sessions; `with sessions.begin() as session:` is one transaction.
 Sessions = sessionmaker[Session]
+
+
+#: A dead peer is noticed within half a minute: an idle one by keepalives, one that owes us an answer by the timeout, both of which
+#: the kernel would give hours. For any libpq connection.
+LIVELY: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 
 
 def make_engine(url: str, *, pool_size: int = 5, application: str = "fleetcast") -> Engine:
@@ -21,13 +34,9 @@ def make_engine(url: str, *, pool_size: int = 5, application: str = "fleetcast")
         pool_pre_ping=True,
         # Bound values are people's data and key hashes: they belong in no log.
         hide_parameters=True,
-        connect_args={
+        connect_args=LIVELY
+        | {
             "application_name": application,
-            "connect_timeout": 5,
-            # A dead peer is noticed within half a minute rather than after the kernel's two hours.
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
             "options": "-c timezone=UTC -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
         },
     )

@@ -55,7 +55,9 @@ def save(fitted: Fitted, root: Path) -> Saved:
     files[MANIFEST] = manifest
     address = hashlib.sha256(manifest).hexdigest()
     folder = _folder(root, address)
-    if not folder.exists():
+    try:
+        os.utime(folder)  # there already: taken up again, which whoever collects abandoned folders can tell by its time
+    except FileNotFoundError:
         _write(files, root, folder)
     return Saved(address, sum(len(content) for content in files.values()), folder)
 

@@ -20,6 +20,8 @@ from ml.windows import Origins, futures, gather, origins
 
 #: Observed rows of the calibrate part below which it cannot tell a network from luck: the baseline serves.
 JUDGING_ROWS = 8
+#: Skill on the calibrate part above which the network serves: below it a baseline that cannot break is the better bargain.
+LEAST_SKILL = 0.01
 #: Rows read in one pass (origins × window): bounds memory and the time between two signs of life, not results.
 READ_AT_ONCE = 50_000
 
@@ -130,8 +132,9 @@ def gate(fitted: Fitted, need: Gate, comparison: Mapping[str, Any] | None = None
 
     `production_ready` is a label from the test part, and decides nothing; None for recipes that state no thresholds.
     """
-    skill = fitted.scores[fitted.served_by]["calibrate"].skill
-    checks = [_check("skill", skill, need.min_skill, met=skill is None or skill >= need.min_skill)]
+    # A serving baseline is the best one by definition, whatever the few calibrate rows say.
+    skill = fitted.scores[LSTM]["calibrate"].skill if fitted.served_by == LSTM else 0.0
+    checks = [_check("skill", skill, need.min_skill, met=skill is not None and skill >= need.min_skill)]
     if comparison is not None and comparison["comparable"]:
         most = 1 + need.incumbent_tolerance
         ratio = comparison["ratio"]
@@ -175,21 +178,22 @@ def _scores(sheet: Sheet, scale: float | None) -> dict[str, Scores]:
 
 
 def _choose(case: Case, scores: Mapping[str, Scores], trained: bool) -> tuple[str, list[Notice]]:
-    """The least error on the calibrate part; a baseline where the part is too small to tell or the network learned nothing."""
+    """The network where it beats every baseline on a calibrate part large enough to tell; else the better baseline."""
+    naive = _best_naive(case)
     held = int(case.observed[case.parts.calibrate].sum())
     if held < JUDGING_ROWS:
-        detail = f"{held} held-back rows cannot tell the network from luck (at least {JUDGING_ROWS}): a baseline serves."
-        return _best_naive(case), [notice("too_few_to_judge", detail, rows=held, need=JUDGING_ROWS)]
-    best = min(NAIVE, key=lambda name: _mae(scores[name]))
-    if trained and _mae(scores[LSTM]) < _mae(scores[best]):
+        detail = f"{held} held-back rows cannot tell the network from luck (at least {JUDGING_ROWS}): {naive} serves."
+        return naive, [notice("too_few_to_judge", detail, rows=held, need=JUDGING_ROWS)]
+    skill = scores[LSTM].skill
+    if trained and skill is not None and skill > LEAST_SKILL:
         return LSTM, []
-    return best, [notice("baseline_serves", f"The network did not beat {best.replace('_', ' ')} on held-back rows.", served_by=best)]
+    return naive, [notice("baseline_serves", f"The network did not beat the baselines on held-back rows: {naive} serves.", served_by=naive)]
 
 
 def _best_naive(case: Case) -> str:
-    """The better baseline over all rows before the test part: they learned nothing, so all of these were held back."""
-    errors = {name: _naive_residuals(name, case, slice(0, case.parts.test.start)) for name in NAIVE}
-    return min(NAIVE, key=lambda name: float(np.nanmean(np.abs(errors[name][0]))))
+    """The better baseline over more rows than the calibrate part: they learned nothing, so all rows before the test part are held back."""
+    residuals = {name: _naive_residuals(name, case, _baseline_rows(case))[0] for name in NAIVE}
+    return min(NAIVE, key=lambda name: float(np.nansum(np.abs(residuals[name]))))
 
 
 def _naive_residuals(name: str, case: Case, part: slice) -> tuple[Floats, Bools]:
@@ -198,10 +202,6 @@ def _naive_residuals(name: str, case: Case, part: slice) -> tuple[Floats, Bools]
     guess = naive_forecast(name, case.target, rows.rows, case.spec.horizon, case.season.steps)
     truth = futures(case.target, rows.rows, case.spec.horizon)
     return np.where(rows.counted, truth - guess, np.nan), rows.counted
-
-
-def _mae(scores: Scores) -> float:
-    return scores.mae if scores.mae is not None else float("inf")
 
 
 def _intervals(case: Case, sheets: Mapping[str, Sheet], served_by: str) -> IntervalTable:

@@ -49,6 +49,10 @@ class Lesson:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def length(self) -> int:
+        return self.inputs.shape[1]
+
     def order(self, generator: torch.Generator) -> Tensor:
         """The chunks of one epoch, shuffled."""
         phase = int(torch.randint(self.phases, (1,), generator=generator))

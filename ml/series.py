@@ -27,6 +27,8 @@ Notice = dict[str, Any]
 #: Magnitude above which a value is a sentinel or a fault (float32's largest is 3.4e38) and no measurement; its square still fits a float64.
 IMPLAUSIBLE = 1e30
 SHORTEST_STEP_MS = 1_000
+#: Units a jittered cadence is taken to be a multiple of, the greatest that fits.
+ROUND_MS = (3_600_000, 900_000, 300_000, 60_000, 10_000, 5_000, 1_000)
 #: Longest grid: half a year of seconds, fifty years of five minutes.
 MOST_ROWS = 16_000_000
 LONGEST_STEP_MS = 7 * 86_400_000
@@ -182,14 +184,24 @@ def _sorted(name: str, stamps: Rows, numbers: Floats, notices: list[Notice]) -> 
 
 
 def _step_ms(stamps: Rows, spec: ModelSpec) -> int:
-    """The asked cadence, else the median difference, to the second from ten seconds on (loggers jitter by milliseconds)."""
+    """The asked cadence, else the one most rows keep, else the median difference refined."""
     if spec.cadence_s is not None:
         return round(spec.cadence_s * 1000)
-    found = float(np.median(np.diff(stamps)))
-    step = round(found / 1000) * 1000 if found >= 10_000 else round(found)
+    apart = np.diff(stamps)
+    median = float(np.median(apart))
+    step = round(median) if (apart == median).mean() >= 0.5 else _refined(apart, median)
     if step > LONGEST_STEP_MS:
         raise UnusableData(f"Rows come every {step / 86_400_000:.1f} days; the longest cadence is 7 days.", cadence_s=step / 1000)
     return max(step, SHORTEST_STEP_MS)
+
+
+def _refined(apart: Rows, median: float) -> int:
+    """Time passed over steps counted, taken to a round number of seconds within half a percent: a drift of a second a row adds up."""
+    steps = np.round(apart / median)
+    near = (steps >= 1) & (steps <= 3)
+    step = float(apart[near].sum() / steps[near].sum())
+    rounded = (unit * max(1, round(step / unit)) for unit in ROUND_MS)
+    return next((found for found in rounded if abs(found - step) <= 0.005 * step), round(step))
 
 
 def _without_strays(name: str, stamps: Rows, numbers: Floats, step: int, notices: list[Notice]) -> tuple[Rows, Floats]:

@@ -21,7 +21,7 @@ import click
 import httpx
 import pandas as pd
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
@@ -42,6 +42,9 @@ LOOK_BACK_HOURS = 10 * 365 * 24
 PATIENCE_S = 600.0
 #: Forecasters, as the tables call them.
 KINDS = {"lstm": "network", "persistence": "last value", "seasonal_naive": "seasonal"}
+
+#: Letters of an entity's name that the table of versions has room for on 80 columns.
+WIDEST = 14
 
 Body = dict[str, Any]
 
@@ -114,14 +117,21 @@ def _telling(frame: pd.DataFrame, channels: Sequence[str]) -> str:
 
 
 def curl_lines(house: House, plan: Plan, entity: str) -> str:
-    """Shell lines that do by hand what the demo did: train, forecast, look at the versions."""
-    lines = [f"API={house.url}/api/v1 KEY={house.key}"]
-    for path, body in (("models/train", plan.training(entity)), ("predict", plan.prediction(entity))):
-        lines.append(f'curl -s $API/{path} -H "Authorization: Bearer $KEY" \\')
-        lines.append("  -H 'Content-Type: application/json' -H 'Prefer: wait=30' \\")
-        lines.append(f"  -d {shlex.quote(json.dumps(body))}")
-    lines.append(f'curl -s $API/models/user/{quote(entity, safe="")} -H "Authorization: Bearer $KEY"')
-    return "\n".join(lines)
+    """Shell lines that do by hand what the demo did: train, wait for it, forecast, look at the models."""
+    allowed = '-H "Authorization: Bearer $KEY"'
+    json_body = "-H 'Content-Type: application/json'"
+    return "\n".join(
+        (
+            f"API={house.url}/api/v1 KEY={house.key}",
+            f"JOB=$(curl -s $API/models/train {allowed} {json_body} \\",
+            f"  -d {shlex.quote(json.dumps(plan.training(entity)))} \\",
+            "  | grep -o 'job_[0-9A-Z]*' | head -1)",
+            f'until curl -s "$API/jobs/$JOB?wait=30" {allowed} | grep \'"terminal": *true\'; do :; done',
+            f"curl -s $API/predict {allowed} {json_body} -H 'Prefer: wait=30' \\",
+            f"  -d {shlex.quote(json.dumps(plan.prediction(entity)))}",
+            f"curl -s $API/models/user/{quote(entity, safe='')} {allowed}",
+        )
+    )
 
 
 class Show:
@@ -196,7 +206,7 @@ class Show:
     def _versions(self, jobs: Mapping[str, Body]) -> None:
         self._console.rule("3  Versions, beside the naive baselines")
         whole = [Column(name, justify="right", no_wrap=True) for name in ("network", "last value", "seasonal", "skill", "inside")]
-        who = (Column("entity", overflow="fold"), Column("version", no_wrap=True), Column("serves", no_wrap=True))
+        who = (Column("entity", no_wrap=True), Column("version", no_wrap=True), Column("serves", no_wrap=True))
         table = Table(*who, *whole, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
         for entity, job in jobs.items():
             result = job["result"]
@@ -204,7 +214,7 @@ class Show:
             served = tested.get(result["served_by"], {})
             errors = [_figure(tested.get(name, {}).get("mae")) for name in KINDS]
             table.add_row(
-                entity, result["version"], _kind(result), *errors, _figure(served.get("skill"), 2), _share(served.get("coverage"))
+                _short(entity), result["version"], _kind(result), *errors, _figure(served.get("skill"), 2), _share(served.get("coverage"))
             )
         self._console.print(table)
         level = next(iter(jobs.values()))["result"].get("level", 0.9)
@@ -222,7 +232,7 @@ class Show:
                 continue
             made = job["result"]["forecast"]
             past = self._history(entity).set_index("at")[self._plan.target]
-            self._console.print(_points(entity, made) if full else _in_short(entity, made))
+            self._console.print(_in_full(made) if full else _in_short(made), soft_wrap=not full)
             self._console.print(f"drawn: {draw(past, entity, made, self._output)}\n", soft_wrap=True)
             full = False
 
@@ -297,19 +307,24 @@ def _draw_line(bar: Progress, line: TaskID, job: Body) -> None:
     bar.update(line, completed=1.0 if job["terminal"] else progress.get("fraction", 0.0), note=note)
 
 
-def _points(entity: str, made: Body) -> Table:
-    title = f"{entity}: {made['target']} by {_kind(made['served_by'])} {made['served_by']['version']}"
+def _in_full(made: Body) -> Group:
     columns = (Column(name, justify="right", no_wrap=True) for name in ("forecast", f"{made['level']:.0%} from", "to"))
-    table = Table("at (UTC)", *columns, title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
+    table = Table("at (UTC)", *columns, box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
     for point in made["points"]:
         table.add_row(_moment(point), *(_figure(point[name]) for name in ("value", "lower", "upper")))
-    return table
+    return Group(f"{made['entity']}: {made['target']} by {_kind(made['served_by'])} {made['served_by']['version']}", table)
 
 
-def _in_short(entity: str, made: Body) -> str:
+def _in_short(made: Body) -> str:
     last = made["points"][-1]
     band = f"{_figure(last['value'])} ({_figure(last['lower'])} to {_figure(last['upper'])})"
-    return f"{entity}, {_kind(made['served_by'])} {made['served_by']['version']}: {band} at {_moment(last)}"
+    return f"{made['entity']}: by {_kind(made['served_by'])} {made['served_by']['version']}: {band} at {_moment(last)}"
+
+
+def _short(entity: str) -> str:
+    """A long name keeps its two ends, so that a row of the table stays one line."""
+    name = entity.rsplit("/", 1)[-1] or entity
+    return name if len(name) <= WIDEST else f"{name[: WIDEST // 2]}…{name[-WIDEST // 2 + 1 :]}"
 
 
 def _moment(point: Body) -> str:

@@ -72,6 +72,7 @@ def channels(frame: pd.DataFrame) -> list[str]:
 def _shaped(raw: pd.DataFrame, path: Path, entity: str | None, time: str | None) -> pd.DataFrame:
     if raw.empty:
         raise FrameError("it holds no rows.")
+    raw = raw if entity is not None else raw.drop(columns=_row_numbers(raw))
     columns = _columns(raw, entity, time)
     names = raw[columns.entity] if columns.entity is not None else pd.Series(_stem(path), index=raw.index)
     told = pd.DataFrame({"entity": _names(names), "at": _times(raw[columns.time])})
@@ -116,9 +117,12 @@ def _columns(raw: pd.DataFrame, entity: str | None, time: str | None) -> Columns
     owner = _column(raw.drop(columns=clock), ENTITY_COLUMNS if entity is None else (entity,))
     if owner is None and entity is not None:
         raise FrameError(f"no column {entity!r}; name one with --entity. There are: {there}.")
-    if entity is None and owner is not None and owner.lower() == "id" and len(raw) > 1 and raw[owner].is_unique:
-        owner = None  # it numbers the rows
     return Columns(clock, owner)
+
+
+def _row_numbers(raw: pd.DataFrame) -> list[str]:
+    """An `id` that is another in every row names nobody."""
+    return [c for c in raw.columns if c.lower() == "id" and len(raw) > 1 and raw[c].is_unique]
 
 
 def _column(frame: pd.DataFrame, names: Sequence[str]) -> str | None:

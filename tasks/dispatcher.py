@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psycopg
 import redis
@@ -11,15 +13,20 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
 from redis import Redis
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from db import ledger
+from db.session import LIVELY
 from tasks.jobs import QUEUES
 from tasks.queue import make_celery
-from tasks.reconcile import Rounds
+from tasks.reconcile import patrols
 from tasks.runtime import Runtime
 
 log = structlog.get_logger()
+
+
+#: Longest wait for a round under way when told to stop; what it leaves undone any other dispatcher does.
+STOP_S = 10.0
 
 
 class Dispatcher:
@@ -29,18 +36,21 @@ class Dispatcher:
         self._runtime = runtime
         self._celery: Celery = make_celery(runtime.settings, role="dispatcher")
         self._broker = Redis.from_url(runtime.settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
-        self._rounds = Rounds(runtime)
 
     def run(self, stop: threading.Event) -> None:
         """Dispatch and reconcile until told to stop. Postgres or the broker may go and come back meanwhile."""
+        rounds = patrols(self._runtime, stop)
+        for patrol in rounds:
+            patrol.start()
         while not stop.is_set():
             try:
                 with self._listen() as connection:
                     self._loop(stop, connection)
-            except (OperationalError, psycopg.OperationalError) as error:
+            except (SQLAlchemyError, psycopg.Error) as error:
                 log.warning("postgres_away", error=str(error).splitlines()[0])
-                self._rounds.rest()
                 stop.wait(self._runtime.settings.dispatch_poll_s)
+        for patrol in rounds:
+            patrol.join(STOP_S)
         self.close()
 
     def dispatch_once(self) -> int:
@@ -59,26 +69,37 @@ class Dispatcher:
         """Called as soon as a job is submitted, and every `dispatch_poll_s` in case the call was lost."""
         while not stop.is_set():
             rung = self.dispatch_once()
-            self._rounds.walk()
             if not rung:
-                for _ in connection.notifies(timeout=self._runtime.settings.dispatch_poll_s, stop_after=1):
-                    pass
+                self._sleep(connection)
+
+    def _sleep(self, connection: psycopg.Connection) -> None:
+        """Until called or `dispatch_poll_s` is over. Calls that came together are one."""
+        for timeout in (self._runtime.settings.dispatch_poll_s, 0.0):
+            for _ in connection.notifies(timeout=timeout, stop_after=1 if timeout else None):
+                pass
 
     def _dispatch(self, queue: str) -> int:
         """Fill the queue's window. Rows are locked while their bells are sent, and stamped in the same transaction.
 
-        A crash in between rings twice, never not at all. Bells are taken for lost only as far as Redis holds fewer than are out:
-        a slow worker's queue is not rung again and again.
+        A crash in between rings twice, never not at all.
         """
         settings = self._runtime.settings
         waiting = int(self._broker.llen(queue))
         with self._runtime.sessions.begin() as session:
-            lost = max(0, ledger.outstanding(session, queue) - waiting)
-            free = max(0, settings.dispatch_window - waiting)
-            bells = ledger.due(session, queue, free, settings.redispatch_s, lost)
+            bells = ledger.due(session, queue, settings.dispatch_window - waiting)
+            if ledger.unanswered(session, queue, settings.redispatch_s):
+                bells += ledger.lost(session, queue, settings.redispatch_s, self._lying(queue), settings.dispatch_window)
             rung = self._ring(bells)
             ledger.dispatched(session, [bell.job_id for bell in rung])
         return len(rung)
+
+    def _lying(self, queue: str) -> set[str]:
+        """The jobs whose bell still lies on the broker: behind a slow worker, not lost. What is no message of ours is passed over."""
+        found: set[str] = set()
+        for raw in self._broker.lrange(queue, 0, -1):
+            with suppress(ValueError, KeyError, TypeError):
+                found.add(str(json.loads(raw)["headers"]["id"]).partition(":")[0])
+        return found
 
     def _ring(self, bells: Sequence[ledger.Bell]) -> list[ledger.Bell]:
         """Send each bell; those sent before the broker went away."""
@@ -102,6 +123,6 @@ class Dispatcher:
 
     def _listen(self) -> psycopg.Connection:
         url = self._runtime.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        connection = psycopg.connect(url, autocommit=True, application_name="fleetcast-dispatcher-listen", connect_timeout=5)
+        connection = psycopg.connect(url, autocommit=True, application_name="fleetcast-dispatcher-listen", **LIVELY)
         connection.execute("LISTEN job_due")
         return connection

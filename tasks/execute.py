@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ from typing import Any
 
 import structlog
 import torch
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from db import ledger
-from db.errors import FenceLost, StoreError
+from db.errors import FenceLost, NotFound, StoreError
 from db.models import Job, Json
 from ml.errors import ModelError
 from tasks import problems, status
@@ -22,6 +23,9 @@ from tasks.lease import CancelRequested, DeadlinePassed, DrainRequested, Lease
 from tasks.workshop import Workshop
 
 log = structlog.get_logger()
+
+#: Pauses before a publication is tried again.
+PUBLISH_PAUSES_S = (0.5, 2.0)
 
 #: Writes a job's effects in the transaction that ends it, and returns its result and warnings.
 Publish = Callable[[Session], tuple[Json, Sequence[Json]]]
@@ -46,12 +50,27 @@ class Work:
         self.lease.check(self.job.id)
 
     def publish(self, write: Publish) -> None:
-        """Commit the job's effects and its success together, under its fence, or nothing at all. Raises FenceLost."""
+        """Commit the job's effects and its success together, under its fence, or nothing at all. Raises FenceLost.
+
+        A lock that did not come in time or a Postgres that restarts must not cost the training: the transaction is run again, and
+        where the first one did commit, its fence is gone.
+        """
+        for pause in PUBLISH_PAUSES_S:
+            try:
+                self._commit(write)
+                break
+            except OperationalError as error:
+                log.warning("publication_repeated", job=self.job.id, error=str(error.orig))
+                time.sleep(pause)
+        else:
+            self._commit(write)
+        self._settle("succeeded")
+
+    def _commit(self, write: Publish) -> None:
         with self.shop.sessions.begin() as session:
             ledger.hold(session, self.job.id, self.claim.fence)
             result, warnings = write(session)
             ledger.succeed(session, self.job.id, self.claim.fence, result, warnings)
-        self._settle("succeeded")
 
     @contextmanager
     def outcome(self) -> Iterator[None]:
@@ -64,8 +83,8 @@ class Work:
             self._end("cancelled", lambda s: ledger.cancelled(s, self.job.id, self.claim.fence))
         except DrainRequested:
             self._end("drained", lambda s: ledger.release(s, self.job.id, self.claim.fence))
-        except DeadlinePassed:
-            self._fail(problems.problem("deadline_exceeded", "The job ran into its deadline."))
+        except DeadlinePassed as passed:
+            self._fail(problems.problem("deadline_exceeded", str(passed)))
         except (ModelError, StoreError) as error:
             self._fail(problems.of(error))
         except (MemoryError, torch.OutOfMemoryError) as error:
@@ -86,7 +105,7 @@ class Work:
         try:
             with self.shop.sessions.begin() as session:
                 write(session)
-        except (OperationalError, FenceLost) as error:
+        except (SQLAlchemyError, FenceLost) as error:
             log.warning("outcome_not_recorded", job=self.job.id, outcome=outcome, error=str(error))
         self._settle(outcome)
 
@@ -96,7 +115,7 @@ class Work:
         log.info("attempt_ended", job=self.job.id, kind=self.job.kind, attempt=self.claim.attempt, outcome=outcome)
         try:
             status.fresh(self.shop.runtime, self.job.tenant_id, self.job.id)
-        except OperationalError:
+        except (SQLAlchemyError, NotFound):
             log.warning("status_not_mirrored", job=self.job.id)
 
 
@@ -114,7 +133,13 @@ def run(shop: Workshop, handlers: Mapping[str, Handler], job_id: str, doorbell: 
         works = [Work(shop, lease, claim) for claim in claims]
         for work in works:
             lease.progress(work.job.id, "claimed")
-        handlers[claims[0].job.kind](shop, works)
+        try:
+            handlers[claims[0].job.kind](shop, works)
+        except Exception as error:  # what no single job's care caught: nothing but a signal may reach Celery
+            for work in works:
+                if not work.settled:
+                    with work.outcome():
+                        raise error
 
 
 def _claim(shop: Workshop, job_id: str, owner: str) -> list[ledger.Claim]:

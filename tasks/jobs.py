@@ -80,6 +80,11 @@ class PredictJob:
     version: str | None = None
 
     @property
+    def model(self) -> str:
+        """Name of the lineage that answers."""
+        return self.target
+
+    @property
     def label(self) -> str:
         return f"{self.entity} {self.target}"
 
@@ -107,6 +112,11 @@ class WhatIfJob:
     scenarios: tuple[Mapping[str, Any], ...] = field(default=())
     bounds: Literal["warn", "clamp", "reject"] = "warn"
     version: str | None = None
+
+    @property
+    def model(self) -> str:
+        """Name of the lineage that answers."""
+        return self.target
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from db import ledger
 from db.errors import FenceLost
@@ -22,6 +22,10 @@ log = structlog.get_logger()
 
 #: Progress is shown to watchers at most this often.
 SHOW_EVERY_S = 0.5
+
+
+#: A heartbeat that hangs on a dead connection must not hold the worker: it is a daemon and writes nothing once its jobs are let go.
+JOIN_S = 15.0
 
 
 class Stop(Exception):
@@ -61,6 +65,8 @@ class Lease:
         self._held = {claim.job.id: Held(claim) for claim in claims}
         self._seq = max((held.claim.job.progress.get("seq", 0) for held in self._held.values()), default=0)
         self._alive_at = self._began_at = time.monotonic()
+        # The members of a cohort on a CPU train one after another, so each may take its time.
+        self._allowed_s = runtime.settings.training_timeout_s * max(1, runtime.settings.cohort_size)
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._renew, name="heartbeat", daemon=True)
@@ -71,7 +77,7 @@ class Lease:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop.set()
-        self._thread.join()
+        self._thread.join(JOIN_S)
 
     def alive(self) -> None:
         """Say that the work moves. Without this for `stall_timeout_s` the lease is left to run out: hung is dead."""
@@ -95,10 +101,20 @@ class Lease:
             raise FenceLost(job_id, held.claim.fence)
         if held.cancel:
             raise CancelRequested(job_id)
-        if held.overdue or time.monotonic() - self._began_at > self._runtime.settings.training_timeout_s:
-            raise DeadlinePassed(job_id)
+        if held.overdue:
+            raise DeadlinePassed("The job's deadline passed while it ran.")
+        if time.monotonic() - self._began_at > self._allowed_s:
+            raise DeadlinePassed(f"The try ran longer than TRAINING_TIMEOUT allows ({self._allowed_s:g} s).")
         if held.drain:
             raise DrainRequested(job_id)
+
+    def stopping(self, job_id: str) -> bool:
+        """Whether `check` would raise."""
+        try:
+            self.check(job_id)
+        except (FenceLost, Stop):
+            return True
+        return False
 
     def let_go(self, job_id: str) -> None:
         """The job has ended or was handed back: renew it no longer."""
@@ -120,9 +136,9 @@ class Lease:
                 continue
             try:
                 self._beat()
-            except OperationalError as error:
-                # Postgres is away: an expired lease that nobody has reaped can still be renewed, so keep trying.
-                log.warning("heartbeat_missed", jobs=list(self._held), error=str(error.orig))
+            except SQLAlchemyError as error:
+                # Postgres is away, or read-only while it fails over: a lease that nobody has reaped can still be renewed, so keep trying.
+                log.warning("heartbeat_missed", jobs=list(self._held), error=str(error).splitlines()[0])
 
     def _beat(self) -> None:
         with self._lock:

@@ -32,8 +32,10 @@ def make_celery(settings: Settings, role: str = "client") -> Celery:
         # No job waits behind a long one in a worker's own hands.
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
-        # The last net, behind the lease and the job's own timeout.
-        task_time_limit=int(settings.training_timeout_s) + 300,
+        # The last net, behind the lease and the job's own timeout. A cohort on a CPU trains one after another.
+        task_time_limit=int(settings.training_timeout_s * max(1, settings.cohort_size)) + 300,
+        # A replaced child imports torch anew and opens its device; Celery's own 4 s would kill it, and the next one, for ever.
+        worker_proc_alive_timeout=120.0,
         # Results and states live in Postgres.
         task_ignore_result=True,
         result_backend=None,

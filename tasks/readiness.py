@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,6 +42,14 @@ def readiness(
     return Readiness(spec, _measure(session, entity, preset, spec, hours, held), hours)
 
 
+def resolved(
+    session: Session, found: Sequence[Entity], preset: Recipe, target: str | None, overrides: Mapping[str, Any]
+) -> dict[int, ModelSpec]:
+    """The spec of each of many entities, by id, in one query and unmeasured: the worker measures each when its turn comes."""
+    held = observations.coverage_many(session, [entity.id for entity in found]) if preset.covariates else {}
+    return {entity.id: preset.resolve(target, _known(held.get(entity.id, {})), overrides) for entity in found}
+
+
 def measured(session: Session, entity: Entity, preset: Recipe, spec: ModelSpec, look_back_hours: float | None) -> Readiness:
     """The same for a spec already resolved: what a worker asks before it trains."""
     held = _coverage(session, entity)
@@ -63,5 +71,8 @@ def _measure(
 
 
 def _coverage(session: Session, entity: Entity, begin: datetime | None = None) -> dict[str, Coverage]:
-    held = observations.coverage(session, entity.id, since=begin)
+    return _known(observations.coverage(session, entity.id, since=begin))
+
+
+def _known(held: Mapping[str, observations.Coverage]) -> dict[str, Coverage]:
     return {name: Coverage(c.rows, c.days, c.first, c.last) for name, c in held.items()}

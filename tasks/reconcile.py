@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from db import ledger, registry
 from tasks import problems, status
@@ -24,45 +28,64 @@ def reconcile_once(runtime: Runtime) -> dict[str, int]:
     settings = runtime.settings
     lost = problems.problem("worker_lost", "Every try's worker fell silent.")
     late = problems.problem("deadline_exceeded", "The job was not finished before its deadline.")
-    with runtime.sessions.begin() as session:
-        ended = ledger.finish_cancels(session)
-    with runtime.sessions.begin() as session:
-        expired = ledger.expire(session, error=late)
-    with runtime.sessions.begin() as session:
-        reaped = ledger.reap(session, lease_s=settings.lease_s, error=lost)
+    ended = _all(runtime, ledger.finish_cancels)
+    expired = _all(runtime, lambda session: ledger.expire(session, error=late))
+    reaped = _all(runtime, lambda session: ledger.reap(session, lease_s=settings.lease_s, error=lost))
     for moved in (*reaped, *expired, *ended):
         status.fresh(runtime, moved.tenant_id, moved.job_id)
     return {"reaped": len(reaped), "expired": len(expired), "cancelled": len(ended)}
 
 
+def _all(runtime: Runtime, sweep: Callable[[Session], Sequence[ledger.Moved]]) -> list[ledger.Moved]:
+    """A sweep takes a bounded number of rows in one transaction; go on until it finds no more."""
+    found: list[ledger.Moved] = []
+    while True:
+        with runtime.sessions.begin() as session:
+            moved = sweep(session)
+        found += moved
+        if len(moved) < ledger.LIMIT:
+            return found
+
+
 def tidy_once(runtime: Runtime) -> dict[str, int]:
     """What can wait some minutes: old rows, orphaned artefacts, and a look at every invariant."""
     days, hours = runtime.settings.job_retention_days, runtime.settings.idempotency_hours
-    with runtime.sessions.begin() as session:
-        purged = ledger.purge(session, job_days=days, idempotency_hours=hours)
+    purged: Counter[str] = Counter()
+    while True:
+        with runtime.sessions.begin() as session:
+            found = ledger.purge(session, job_days=days, idempotency_hours=hours)
+        purged.update(found)
+        if max(found.values()) < ledger.LIMIT:
+            break
     return {**purged, "artefacts": len(collect_orphans(runtime)), "broken": sum(check_invariants(runtime).values())}
 
 
-class Rounds:
-    """When the next round of each kind is due, in one process."""
+class Patrol(threading.Thread):
+    """One kind of round, again and again, in a thread of its own: a slow or failing one keeps nothing else waiting."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._reconcile_at = self._tidy_at = 0.0
+    def __init__(self, name: str, action: Callable[[], object], *, every_s: float, rest_s: float, told: threading.Event) -> None:
+        super().__init__(name=name, daemon=True)
+        self._action, self._every_s, self._rest_s, self._told = action, every_s, rest_s, told
 
-    def walk(self) -> None:
-        """Do the rounds that are due."""
-        now = time.monotonic()
-        if now >= self._reconcile_at:
-            self._reconcile_at = now + self._runtime.settings.reconcile_s
-            reconcile_once(self._runtime)
-        if now >= self._tidy_at:
-            self._tidy_at = now + self._runtime.settings.tidy_s
-            tidy_once(self._runtime)
+    def run(self) -> None:
+        """Until told to stop. After Postgres was out of reach it rests: workers could not renew their leases either."""
+        pause = 0.0
+        while not self._told.wait(pause):
+            try:
+                self._action()
+                pause = self._every_s
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("round_failed", round=self.name, error=str(error).splitlines()[0])
+                pause = max(self._rest_s, self._every_s)
 
-    def rest(self) -> None:
-        """After Postgres was out of reach: workers could not renew their leases either, so give them one lease's time to."""
-        self._reconcile_at = time.monotonic() + self._runtime.settings.lease_s
+
+def patrols(runtime: Runtime, told: threading.Event) -> list[Patrol]:
+    """Those that every dispatcher keeps."""
+    settings = runtime.settings
+    return [
+        Patrol("reconcile", lambda: reconcile_once(runtime), every_s=settings.reconcile_s, rest_s=settings.lease_s, told=told),
+        Patrol("tidy", lambda: tidy_once(runtime), every_s=settings.tidy_s, rest_s=settings.lease_s, told=told),
+    ]
 
 
 def check_invariants(runtime: Runtime) -> dict[str, int]:
@@ -78,21 +101,26 @@ def check_invariants(runtime: Runtime) -> dict[str, int]:
 def collect_orphans(runtime: Runtime, *, older_than_s: float = ORPHAN_AFTER_S) -> list[str]:
     """Delete artefacts that no version names any more. Files are listed before rows are read, so a new one is never taken for old."""
     folders = [folder for folder in _artefacts(runtime.settings.model_dir) if _age_s(folder) > older_than_s]
-    orphans = [folder for folder in folders if folder.name not in _kept(runtime)]
-    return [folder.name for folder in orphans if _collect(runtime, folder, older_than_s)]
+    kept = _kept(runtime)
+    return [folder.name for folder in folders if folder.name not in kept and _collect(runtime, folder, older_than_s)]
 
 
 def _collect(runtime: Runtime, folder: Path, older_than_s: float) -> bool:
-    """Set aside, look again, delete: a training that came to the very same weights may have taken the folder up meanwhile."""
-    aside = folder.with_name(f".{folder.name}")
+    """Set aside, look again, delete: a training that came to the very same weights may have taken the folder up meanwhile.
+
+    A folder that cannot be moved or deleted (another process collects it, the disk is read-only) is left for the next round.
+    """
+    name = folder.name.removeprefix(".")  # a collection cut short left it set aside
+    home, aside = folder.with_name(name), folder.with_name(f".{name}")
     try:
         folder.rename(aside)
-    except FileNotFoundError:  # another process collects it
+        if _age_s(aside) <= older_than_s or name in _kept(runtime):
+            aside.rename(home)
+            return False
+        shutil.rmtree(aside)
+    except OSError as error:
+        log.warning("artefact_not_collected", artefact=folder.name, error=str(error))
         return False
-    if _age_s(aside) <= older_than_s or folder.name in _kept(runtime):
-        aside.rename(folder)
-        return False
-    shutil.rmtree(aside)
     log.info("artefact_collected", artefact=folder.name)
     return True
 
@@ -104,7 +132,7 @@ def _kept(runtime: Runtime) -> set[str]:
 
 def _artefacts(root: Path) -> Iterator[Path]:
     """Folders `<aa>/<sha256>` under the root, and the temporary ones a killed save left behind."""
-    return (folder for folder in root.glob("*/*") if folder.is_dir())
+    return (folder for pattern in ("??/*", ".tmp-*") for folder in root.glob(pattern) if folder.is_dir())
 
 
 def _age_s(folder: Path) -> float:

@@ -13,6 +13,8 @@ from tasks.runtime import Runtime
 
 #: Seconds an unfinished job's mirror lives: a lost write misleads a poller for no longer.
 UNFINISHED_TTL_S = 15
+#: The same of a batch, whose count of items changes without its revision: many who watch it share one look a second.
+BATCH_TTL_S = 1
 
 
 def document(job: Job, *, position: int | None = None, items: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -58,8 +60,7 @@ def read(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
 def fresh(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
     """The document as Postgres knows it."""
     found = describe(runtime.sessions, tenant_id, job_id)
-    if not found["batch"] or found["terminal"]:
-        show(runtime, found)
+    show(runtime, found)
     return found
 
 
@@ -72,7 +73,7 @@ def describe(sessions: Sessions, tenant_id: str, job_id: str) -> dict[str, Any]:
 
 def show(runtime: Runtime, found: Mapping[str, Any]) -> None:
     """Mirror a document. Best effort: a Redis that is away costs a read of Postgres later, nothing else."""
-    ttl = runtime.settings.status_ttl_s if found["terminal"] else UNFINISHED_TTL_S
+    ttl = runtime.settings.status_ttl_s if found["terminal"] else BATCH_TTL_S if found["batch"] else UNFINISHED_TTL_S
     runtime.board.show(found["tenant"], found["id"], found["rev"], found["seq"], dict(found), ttl)
 
 

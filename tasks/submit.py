@@ -6,16 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import structlog
+from psycopg.errors import ForeignKeyViolation
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from db import entities, ledger, registry
 from db.errors import NotFound
-from db.models import Entity, Job, Model
+from db.models import SUCCEEDED, Entity, Job
 from ml.recipes import recipe
 from tasks.jobs import BATCH, TRAIN, Activation, JobSpec, PredictJob, TrainJob, WhatIfJob, digest
 from tasks.questions import known, resolve
-from tasks.readiness import Readiness, readiness
+from tasks.readiness import Readiness, readiness, resolved
 from tasks.runtime import Runtime
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,7 @@ def train(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
     def place(session: Session) -> Submitted:
         found = _entities(session, asker.tenant_id, order.entities)
         if order.batch:
-            jobs = [(entity, _training(session, runtime, entity, order)[0]) for entity in found]
-            return _submit_batch(runtime, session, asker, TRAIN, jobs)
+            return _submit_batch(runtime, session, asker, TRAIN, _trainings(session, runtime, found, order))
         job, ready = _training(session, runtime, found[0], order)
         ready.require()
         return _submit_one(runtime, session, asker, found[0], job, digest(job.as_dict()))
@@ -116,7 +120,8 @@ def retry(runtime: Runtime, asker: Asker, job_id: str) -> Submitted:
 
     def place(session: Session) -> Submitted:
         old = ledger.get(session, asker.tenant_id, job_id)
-        ledger.admit(session, asker.tenant_id, old.queue, old.children or 1, max_queue=runtime.settings.max_queue)
+        again = 1 if old.children is None else old.children - ledger.item_counts(session, old.id).get(SUCCEEDED, 0)
+        ledger.admit(session, asker.tenant_id, old.queue, again, max_queue=runtime.settings.max_queue)
         return Submitted(ledger.retry(session, asker.tenant_id, job_id, deadline_s=runtime.settings.deadline_s))
 
     return _once(runtime, asker, place)
@@ -130,6 +135,17 @@ def _training(session: Session, runtime: Runtime, entity: Entity, order: TrainOr
     return TrainJob(entity.name, order.recipe, ready.spec, name, order.activation, ready.look_back_hours), ready
 
 
+def _trainings(session: Session, runtime: Runtime, found: Sequence[Entity], order: TrainOrder) -> list[tuple[Entity, JobSpec]]:
+    """What an order means for each of many."""
+    preset = recipe(order.recipe, runtime.recipes)
+    hours = order.look_back_hours if order.look_back_hours is not None else preset.look_back_hours
+    specs = resolved(session, found, preset, order.target, order.overrides)
+    return [
+        (entity, TrainJob(entity.name, order.recipe, spec, order.model or spec.targets[0], order.activation, hours))
+        for entity, spec in zip(found, specs.values(), strict=True)
+    ]
+
+
 def _predict_batch(runtime: Runtime, session: Session, asker: Asker, order: PredictOrder) -> Submitted:
     found = _entities(session, asker.tenant_id, order.entities)
     jobs = [
@@ -140,29 +156,44 @@ def _predict_batch(runtime: Runtime, session: Session, asker: Asker, order: Pred
 
 def _once(runtime: Runtime, asker: Asker, place: Callable[[Session], Submitted]) -> Submitted:
     """Place a job in one transaction with its Idempotency-Key, then ring. The job exists once this returns."""
-    with runtime.sessions.begin() as session:
-        if asker.key is not None:
-            twin = ledger.recall(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256)
-            if twin is not None:
-                return Submitted(twin, replayed=True)
-        submitted = place(session)
-        if asker.key is not None:
-            ledger.remember(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256, submitted.job.id)
-    if submitted.forecast is None:
+    try:
         with runtime.sessions.begin() as session:
-            ledger.ring(session)
+            if asker.key is not None:
+                twin = ledger.recall(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256)
+                if twin is not None:
+                    return Submitted(twin, replayed=True)
+            submitted = place(session)
+            if asker.key is not None:
+                ledger.remember(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256, submitted.job.id)
+    except IntegrityError as error:
+        if isinstance(error.orig, ForeignKeyViolation):
+            raise NotFound("entity", "that was erased while this was asked") from error
+        raise
+    if submitted.forecast is None:
+        _ring(runtime)
     return submitted
 
 
+def _ring(runtime: Runtime) -> None:
+    """Best effort: the job is written, and the dispatcher looks by itself every second."""
+    try:
+        with runtime.sessions.begin() as session:
+            ledger.ring(session)
+    except SQLAlchemyError as error:
+        log.warning("not_rung", error=str(error).splitlines()[0])
+
+
 def _submit_one(runtime: Runtime, session: Session, asker: Asker, entity: Entity, job: JobSpec, spec_hash: str) -> Submitted:
+    [row] = _rows(runtime, session, asker, [(entity, job)])
     ledger.admit(session, asker.tenant_id, job.queue, 1, max_queue=runtime.settings.max_queue)
-    made, deduplicated = ledger.submit(session, _row(runtime, session, asker, entity, job, spec_hash))
+    made, deduplicated = ledger.submit(session, replace(row, spec_hash=spec_hash))
     return Submitted(made, deduplicated)
 
 
 def _submit_batch(runtime: Runtime, session: Session, asker: Asker, queue: str, jobs: Sequence[tuple[Entity, JobSpec]]) -> Submitted:
-    ledger.admit(session, asker.tenant_id, queue, len(jobs), max_queue=runtime.settings.max_queue)
-    children = [replace(_row(runtime, session, asker, entity, job, digest(job.as_dict())), queue=queue) for entity, job in jobs]
+    """The rows are made first: `admit` holds the tenant's row, and another request of the tenant must not wait for ten thousand models."""
+    deadline_s = runtime.settings.batch_deadline_s
+    children = [replace(row, queue=queue, deadline_s=deadline_s) for row in _rows(runtime, session, asker, jobs)]
     parent = ledger.NewJob(
         tenant_id=asker.tenant_id,
         kind=children[0].kind,
@@ -174,23 +205,28 @@ def _submit_batch(runtime: Runtime, session: Session, asker: Asker, queue: str, 
         deadline_s=None,
         client_metadata=dict(asker.metadata),
     )
+    ledger.admit(session, asker.tenant_id, queue, len(children), max_queue=runtime.settings.max_queue)
     return Submitted(ledger.submit_batch(session, parent, children))
 
 
-def _row(runtime: Runtime, session: Session, asker: Asker, entity: Entity, job: JobSpec, spec_hash: str) -> ledger.NewJob:
-    if isinstance(job, TrainJob):
-        model: Model | None = registry.ensure_model(session, asker.tenant_id, entity.id, job.model)
-    else:
-        model = registry.find_model(session, asker.tenant_id, entity.id, job.target)
+def _rows(runtime: Runtime, session: Session, asker: Asker, jobs: Sequence[tuple[Entity, JobSpec]]) -> list[ledger.NewJob]:
+    """The jobs as the ledger takes them. A training makes its lineage where it is missing."""
+    look = registry.ensure_models if isinstance(jobs[0][1], TrainJob) else registry.find_models
+    models = look(session, asker.tenant_id, {(entity.id, job.model) for entity, job in jobs})
+    return [_row(runtime, asker, entity, job, models.get((entity.id, job.model))) for entity, job in jobs]
+
+
+def _row(runtime: Runtime, asker: Asker, entity: Entity, job: JobSpec, model_id: str | None) -> ledger.NewJob:
+    spec = job.as_dict()
     return ledger.NewJob(
         tenant_id=asker.tenant_id,
         kind=job.kind,
         queue=job.queue,
-        spec=job.as_dict(),
-        spec_hash=spec_hash,
+        spec=spec,
+        spec_hash=digest(spec),
         label=job.label,
         entity_id=entity.id,
-        model_id=None if model is None else model.id,
+        model_id=model_id,
         shape_key=job.shape_key,
         max_attempts=runtime.settings.max_attempts,
         deadline_s=runtime.settings.deadline_s,

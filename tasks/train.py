@@ -32,8 +32,22 @@ def train(shop: Workshop, works: Sequence[Work]) -> None:
         with work.outcome():
             ready.append((work, _prepare(shop, work)))
     if ready:
-        cases = [case for _, case in ready]
+        _fit(shop, ready)
+
+
+def _fit(shop: Workshop, ready: Sequence[tuple[Work, Case]]) -> None:
+    cases = [case for _, case in ready]
+    try:
         fit(cases, cases[0].spec, _Reporter(shop, ready), device=shop.device)
+    except AllStopping:
+        for work, _ in ready:
+            if not work.settled:
+                with work.outcome():
+                    work.lease.check(work.job.id)
+
+
+class AllStopping(Exception):
+    """Nobody in the cohort is to go on: end in the middle of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,11 @@ class _Reporter:
         return not work.settled
 
     def alive(self) -> None:
-        self.ready[0][0].lease.alive()
+        left = [work for work, _ in self.ready if not work.settled]
+        for work in left[:1]:
+            work.lease.alive()
+        if all(work.lease.stopping(work.job.id) for work in left):
+            raise AllStopping
 
     def fitted(self, member: int, fitted: Fitted) -> None:
         work, case = self.ready[member]
@@ -91,7 +109,7 @@ def _figures(epoch: Epoch) -> Json:
         "train_loss": epoch.train_loss,
         "val_loss": epoch.stop_loss,
         "best_epoch": epoch.best,
-        "finish_at": finish_at(epoch.seconds / epoch.number * (epoch.epochs - epoch.number)),
+        "finish_at": finish_at(epoch.seconds * (epoch.epochs - epoch.number)),
     }
 
 

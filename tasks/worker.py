@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -14,7 +16,7 @@ from tasks import logs, problems, status
 from tasks.celery import app
 from tasks.execute import run
 from tasks.predict import predict
-from tasks.runtime import open_runtime
+from tasks.runtime import Runtime, open_runtime
 from tasks.settings import load
 from tasks.train import train
 from tasks.what_if import what_if
@@ -69,21 +71,28 @@ def child_died(task_id: str = "", exception: BaseException | None = None, **_: A
     """A child was killed (out of memory, a crash in native code): count it against every job it held."""
     if not isinstance(exception, WorkerLostError):
         return
-    runtime = open_runtime(load(), "worker-parent", pool_size=1)
     error = problems.problem("worker_lost", f"The worker process died: {exception}")
-    with runtime.sessions.begin() as session:
-        moved = ledger.crashed(session, f"{runtime.settings.host}/{task_id}", max_crashes=runtime.settings.max_crashes, error=error)
-    for job in moved:
-        status.fresh(runtime, job.tenant_id, job.job_id)
+    with _runtime() as runtime:
+        with runtime.sessions.begin() as session:
+            moved = ledger.crashed(session, f"{runtime.settings.host}/{task_id}", max_crashes=runtime.settings.max_crashes, error=error)
+        for job in moved:
+            status.fresh(runtime, job.tenant_id, job.job_id)
     log.error("child_died", jobs=[job.job_id for job in moved], reason=str(exception))
-    runtime.close()
 
 
 @worker_shutting_down.connect
 def drain(**_: Any) -> None:
     """Told to stop: the next heartbeat tells every running job to hand itself back."""
-    runtime = open_runtime(load(), "worker-parent", pool_size=1)
-    with runtime.sessions.begin() as session:
+    with _runtime() as runtime, runtime.sessions.begin() as session:
         count = ledger.drain(session, runtime.settings.host)
     log.info("draining", jobs=count)
-    runtime.close()
+
+
+@contextmanager
+def _runtime() -> Iterator[Runtime]:
+    """The parent process holds no connection: its children are forked from it."""
+    runtime = open_runtime(load(), "worker-parent", pool_size=1)
+    try:
+        yield runtime
+    finally:
+        runtime.close()

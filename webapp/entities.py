@@ -83,8 +83,10 @@ def delete_entity(entity: str) -> None:
     with runtime().sessions.begin() as session:
         found = entities.get(session, tenant_id(), entity)
         asked = forecasts.questions(session, tenant_id(), found.id)
+        told = entities.jobs_about(session, found)
         entities.delete(session, tenant_id(), entity)
     runtime().cache.forget(tenant_id(), asked)
+    runtime().board.forget(tenant_id(), told)
 
 
 @blp.route("/entities/<name:entity>/observations", methods=["POST"])

@@ -226,9 +226,7 @@ def upgrade() -> None:
     )
     op.create_index("jobs_finished", "jobs", ["finished_at"], unique=False, postgresql_where=sa.text("finished_at IS NOT NULL"))
     op.create_index("jobs_items", "jobs", ["parent_id", "id"], unique=False, postgresql_where=sa.text("parent_id IS NOT NULL"))
-    op.create_index(
-        "jobs_newest", "jobs", ["tenant_id", "created_at", "id"], unique=False, postgresql_where=sa.text("parent_id IS NULL")
-    )
+    op.create_index("jobs_newest", "jobs", ["tenant_id", "created_at", "id"], unique=False, postgresql_where=sa.text("parent_id IS NULL"))
     op.create_index("jobs_of_entity", "jobs", ["entity_id"], unique=False, postgresql_where=sa.text("entity_id IS NOT NULL"))
     op.create_index("jobs_of_model", "jobs", ["model_id"], unique=False, postgresql_where=sa.text("model_id IS NOT NULL"))
     op.create_index(
@@ -375,11 +373,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "route", "key", name=op.f("pk_idempotency_keys")),
     )
     op.create_index(op.f("ix_idempotency_keys_created_at"), "idempotency_keys", ["created_at"], unique=False)
+    op.create_index(op.f("ix_idempotency_keys_tenant_id_job_id"), "idempotency_keys", ["tenant_id", "job_id"], unique=False)
     op.execute(TRANSITION_FUNCTION)
     op.execute(TRANSITION_TRIGGER)
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_idempotency_keys_tenant_id_job_id"), table_name="idempotency_keys")
     op.drop_index(op.f("ix_idempotency_keys_created_at"), table_name="idempotency_keys")
     op.drop_table("idempotency_keys")
     op.drop_index("forecasts_newest", table_name="forecasts")

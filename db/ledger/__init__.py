@@ -8,16 +8,17 @@ holding a parent, and a transaction calls at most one function that ends jobs.
 
 from db.ledger.asked import cancel, retry
 from db.ledger.claims import Claim, claim, join_cohort
-from db.ledger.dispatch import Bell, dispatched, due, outstanding, ring
+from db.ledger.dispatch import Bell, dispatched, due, lost, ring, unanswered
 from db.ledger.intake import NewJob, admit, recall, remember, submit, submit_batch
 from db.ledger.invariants import INVARIANTS, violations
 from db.ledger.leases import Pulse, beat, cancelled, crashed, drain, fail, hold, release, retry_later, succeed
 from db.ledger.moves import Moved
 from db.ledger.reads import QueueDepth, get, item_counts, items, page, position, queues, typical_seconds
-from db.ledger.sweeps import expire, finish_cancels, purge, reap
+from db.ledger.sweeps import LIMIT, expire, finish_cancels, purge, reap
 
 __all__ = [
     "INVARIANTS",
+    "LIMIT",
     "Bell",
     "Claim",
     "Moved",
@@ -41,7 +42,7 @@ __all__ = [
     "item_counts",
     "items",
     "join_cohort",
-    "outstanding",
+    "lost",
     "page",
     "position",
     "purge",
@@ -57,5 +58,6 @@ __all__ = [
     "submit_batch",
     "succeed",
     "typical_seconds",
+    "unanswered",
     "violations",
 ]

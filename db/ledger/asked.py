@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import and_, literal, select, update
 from sqlalchemy.orm import Session
 
-from db.errors import Conflict
+from db.errors import Conflict, NotFound
 from db.ledger.intake import NewJob, submit, submit_batch
 from db.ledger.moves import jobs, move, shift, take_off
 from db.ledger.reads import get
@@ -38,6 +38,8 @@ def retry(session: Session, tenant_id: str, job_id: str, *, deadline_s: float | 
         raise Conflict("job_not_finished", f"Job {job_id} is {old.state}; only a finished job can be tried again.")
     if old.children is not None:
         return _retry_batch(session, old, deadline_s)
+    if not old.spec:
+        raise NotFound("entity", f"of job {job_id}, which was erased")
     if old.state == SUCCEEDED:
         raise Conflict("job_succeeded", f"Job {job_id} succeeded; there is nothing to try again.")
     return submit(session, _again(old, deadline_s))[0]
@@ -63,7 +65,7 @@ def _cancel_batch(session: Session, parent_id: str) -> None:
 
 
 def _retry_batch(session: Session, old: Job, deadline_s: float | None) -> Job:
-    unsuccessful = select(Job).where(Job.parent_id == old.id, Job.state != SUCCEEDED).order_by(Job.id)
+    unsuccessful = select(Job).where(Job.parent_id == old.id, Job.state != SUCCEEDED, Job.spec != {}).order_by(Job.id)
     children = session.scalars(unsuccessful).all()
     if not children:
         raise Conflict("job_succeeded", f"All items of job {old.id} succeeded; there is nothing to try again.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -50,27 +50,35 @@ ORDER BY line.turn, line.priority, line.available_at, line.id LIMIT :free FOR NO
 _AGAIN = text("""
 SELECT id, dispatch_no + 1, queue, kind, label FROM jobs
 WHERE queue = :queue AND state = 'queued' AND NOT cancel_requested
-  AND dispatched_at < clock_timestamp() - make_interval(secs => :redispatch_s)
-ORDER BY dispatched_at LIMIT :lost FOR NO KEY UPDATE SKIP LOCKED
+  AND dispatched_at < clock_timestamp() - make_interval(secs => :redispatch_s) AND id <> ALL(:lying)
+ORDER BY dispatched_at LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
 """)
 
 
-def due(session: Session, queue: str, free: int, redispatch_s: float, lost: int) -> list[Bell]:
-    """The bells to send now: up to `lost` again for jobs whose bell nobody answered, then up to `free` new ones in fair turns.
+def due(session: Session, queue: str, free: int) -> list[Bell]:
+    """Up to `free` new bells, in fair turns.
 
-    A bell that nobody answered is lost or lies behind a slow worker; the caller knows how many are lost (`outstanding` less what still lies
-    in Redis), and the oldest are taken for them. The rows stay locked: send the bells, stamp them with `dispatched`, commit. To die in
-    between means a bell rung twice, never a lost one.
+    The rows stay locked: send the bells, stamp them with `dispatched`, commit. To die in between means a bell rung twice, never a lost one.
     """
-    again = session.execute(_AGAIN, {"queue": queue, "redispatch_s": redispatch_s, "lost": max(lost, 0)})
-    bells = [Bell(*row) for row in again]
-    return bells + [Bell(*row) for row in session.execute(_NEW, {"queue": queue, "free": max(free, 0)})]
+    return [Bell(*row) for row in session.execute(_NEW, {"queue": queue, "free": max(free, 0)})]
 
 
-def outstanding(session: Session, queue: str) -> int:
-    """Jobs for which a bell was sent that nobody has answered."""
-    counted = text("SELECT count(*) FROM jobs WHERE queue = :queue AND state = 'queued' AND dispatched_at IS NOT NULL")
-    return int(session.execute(counted, {"queue": queue}).scalar_one())
+def unanswered(session: Session, queue: str, redispatch_s: float) -> bool:
+    """Whether some bell was sent so long ago and nobody has answered it: it is lost, or lies behind a slow worker."""
+    found = text("""
+        SELECT EXISTS (SELECT FROM jobs WHERE queue = :queue AND state = 'queued' AND NOT cancel_requested
+        AND dispatched_at < clock_timestamp() - make_interval(secs => :redispatch_s))
+    """)
+    return bool(session.execute(found, {"queue": queue, "redispatch_s": redispatch_s}).scalar_one())
+
+
+def lost(session: Session, queue: str, redispatch_s: float, lying: Collection[str], most: int) -> list[Bell]:
+    """Bells to send again, oldest first: unanswered for so long, and not among the jobs whose bell still lies on the broker.
+
+    Locked like those of `due`.
+    """
+    asked = {"queue": queue, "redispatch_s": redispatch_s, "lying": list(lying), "most": most}
+    return [Bell(*row) for row in session.execute(_AGAIN, asked)]
 
 
 def dispatched(session: Session, job_ids: Sequence[str]) -> None:

@@ -29,15 +29,19 @@ class Pulse:
     deadline_passed: bool
 
 
-# The rows are locked in the order of their ids, as everywhere: a beat over a cohort may meet the cancel of its parent.
+# A row that another transaction holds for a while must not cost its mates of the cohort their leases: it is passed over this time, neither
+# renewed nor lost. What is lost is told by reading, which waits for nobody.
 _BEAT = text("""
 WITH mine AS (
-  SELECT jobs.id FROM jobs JOIN unnest(CAST(:ids AS text[]), CAST(:fences AS bigint[])) AS held (id, fence) USING (id, fence)
-  WHERE state = 'running' ORDER BY jobs.id FOR NO KEY UPDATE OF jobs
+  SELECT jobs.id, fence, cancel_requested, drain_requested, coalesce(deadline_at <= clock_timestamp(), false) AS deadline_passed
+  FROM jobs JOIN unnest(CAST(:ids AS text[]), CAST(:fences AS bigint[])) AS held (id, fence) USING (id, fence) WHERE state = 'running'
+), free AS (
+  SELECT jobs.id FROM jobs JOIN mine USING (id, fence) WHERE state = 'running' ORDER BY jobs.id FOR NO KEY UPDATE OF jobs SKIP LOCKED
+), renewed AS (
+  UPDATE jobs SET lease_until = clock_timestamp() + make_interval(secs => :lease_s), progress = coalesce(:progress -> jobs.id, progress)
+  FROM free WHERE jobs.id = free.id RETURNING jobs.id
 )
-UPDATE jobs SET lease_until = clock_timestamp() + make_interval(secs => :lease_s), progress = coalesce(:progress -> jobs.id, progress)
-FROM mine WHERE jobs.id = mine.id
-RETURNING jobs.id, fence, cancel_requested, drain_requested, coalesce(deadline_at <= clock_timestamp(), false) AS deadline_passed
+SELECT id, fence, cancel_requested, drain_requested, deadline_passed FROM mine
 """).bindparams(bindparam("progress", type_=JSONB))
 
 _DRAIN = text("""

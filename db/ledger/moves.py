@@ -75,6 +75,8 @@ def shift(
         "lease_until": null(),
         "dispatched_at": null(),
         "drain_requested": false(),
+        # How far a try came says nothing of the next one.
+        "progress": case((held.c.next == QUEUED, literal({}, JSONB)), else_=jobs.c.progress),
         "finished_at": case((held.c.next.in_(TERMINAL), func.clock_timestamp())),
         "error": case((held.c.next == FAILED, problem)),
         **values,
@@ -118,7 +120,7 @@ def take_off(session: Session, parent_id: str, n: int) -> Moved | None:
 def item_counts(session: Session, parent_id: str) -> dict[str, int]:
     """How many children of the parent are in each state; states without any are left out."""
     rows = session.execute(select(jobs.c.state, func.count()).where(jobs.c.parent_id == parent_id).group_by(jobs.c.state))
-    return {state: count for state, count in rows}
+    return dict(rows.all())
 
 
 def _end(session: Session, parent_id: str, *, cancel_requested: bool) -> Moved:

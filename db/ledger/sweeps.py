@@ -14,17 +14,21 @@ from db.models import CANCELLED, FAILED, QUEUED, RUNNING, UNFINISHED, Json
 
 LIMIT = 500
 
+# WITH, not IN: a plan may run the query behind IN once per row, and then its LIMIT means nothing.
 _PURGE_JOBS = text("""
-DELETE FROM jobs WHERE id IN (
+WITH old AS MATERIALIZED (
   SELECT id FROM jobs WHERE finished_at < now() - make_interval(days => :days) AND parent_id IS NULL
   ORDER BY finished_at LIMIT :limit FOR UPDATE SKIP LOCKED
-) RETURNING id
+)
+DELETE FROM jobs USING old WHERE jobs.id = old.id RETURNING jobs.id
 """)
 _PURGE_KEYS = text("""
-DELETE FROM idempotency_keys WHERE (tenant_id, route, key) IN (
+WITH old AS MATERIALIZED (
   SELECT tenant_id, route, key FROM idempotency_keys WHERE created_at < now() - make_interval(hours => :hours)
   ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED
-) RETURNING key
+)
+DELETE FROM idempotency_keys AS known USING old
+WHERE (known.tenant_id, known.route, known.key) = (old.tenant_id, old.route, old.key) RETURNING known.key
 """)
 
 

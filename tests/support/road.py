@@ -68,7 +68,7 @@ def work_off(shop: Workshop, handlers: Any = HANDLERS, *, most: int = 100) -> li
     done: list[str] = []
     while len(done) < most:
         with shop.sessions.begin() as session:
-            bells = [bell for queue in ("interactive", "batch", "train") for bell in ledger.due(session, queue, 100, 60.0, 0)]
+            bells = [bell for queue in ("interactive", "batch", "train") for bell in ledger.due(session, queue, 100)]
             ledger.dispatched(session, [bell.job_id for bell in bells])
         if not bells:
             return done

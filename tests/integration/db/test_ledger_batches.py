@@ -178,6 +178,17 @@ def test_a_cancel_behind_a_claim_stops_the_running_job(sessions: Sessions) -> No
     assert (job.state, job.cancel_requested) == ("running", True)
 
 
+def test_a_cancel_behind_a_retry_stops_the_queued_job(sessions: Sessions) -> None:
+    acme = desk.tenant(sessions)
+    claim = desk.running(sessions, acme)
+    job = desk.behind(
+        sessions,
+        lambda session: ledger.retry_later(session, claim.job_id, claim.fence, desk.BAD, 0),
+        lambda session: ledger.cancel(session, acme, claim.job_id),
+    )
+    assert job.state == "cancelled"
+
+
 def test_a_claim_behind_a_cancel_finds_nothing(sessions: Sessions) -> None:
     acme = desk.tenant(sessions)
     job_id = desk.queued(sessions, acme)

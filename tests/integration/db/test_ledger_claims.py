@@ -265,6 +265,15 @@ def test_a_cohort_stays_within_the_running_cap(sessions: Sessions) -> None:
     assert cohort(sessions, leader) == set()
 
 
+def test_a_cohort_does_not_wait_for_what_another_holds(sessions: Sessions) -> None:
+    acme = desk.tenant(sessions)
+    leader = desk.running(sessions, acme, shape_key="s")
+    held, free = desk.queued(sessions, acme, shape_key="s"), desk.queued(sessions, acme, shape_key="s")
+    with sessions.begin() as session:
+        session.execute(text("SELECT FROM jobs WHERE id = :id FOR UPDATE"), {"id": held})
+        assert cohort(sessions, leader) == {free}
+
+
 def test_leaders_at_once_share_the_jobs(sessions: Sessions) -> None:
     acme = desk.tenant(sessions)
     leaders = [desk.running(sessions, acme, shape_key="s", owner=f"gpu/{n}") for n in range(3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 import psycopg
 from sqlalchemy import make_url, text
@@ -11,20 +12,29 @@ from db import ledger
 from db.ledger import Bell
 from db.session import Sessions
 from tests.support import ledger as desk
+from tests.support.rows import at_once
 
 REDISPATCH_S = 60.0
 
 
-def due(sessions: Sessions, free: int = 100, lost: int = 0, queue: str = "train") -> list[Bell]:
+def due(sessions: Sessions, free: int = 100, queue: str = "train") -> list[Bell]:
     """Look, and leave everything as it is."""
     with sessions.begin() as session:
-        return ledger.due(session, queue, free, REDISPATCH_S, lost)
+        return ledger.due(session, queue, free)
 
 
-def ring(sessions: Sessions, free: int = 100, lost: int = 0) -> list[str]:
+def lost(sessions: Sessions, lying: Collection[str] = (), most: int = 100, queue: str = "train") -> list[Bell]:
+    """Look for bells to send again, and leave everything as it is."""
+    with sessions.begin() as session:
+        found = ledger.lost(session, queue, REDISPATCH_S, lying, most)
+        assert not found or ledger.unanswered(session, queue, REDISPATCH_S)
+        return found
+
+
+def ring(sessions: Sessions, free: int = 100) -> list[str]:
     """Look, send, stamp."""
     with sessions.begin() as session:
-        bells = [bell.job_id for bell in ledger.due(session, "train", free, REDISPATCH_S, lost)]
+        bells = [bell.job_id for bell in ledger.due(session, "train", free)]
         ledger.dispatched(session, bells)
         return bells
 
@@ -112,33 +122,25 @@ def test_what_cannot_be_claimed_is_not_rung(sessions: Sessions) -> None:
 def test_a_bell_that_was_never_answered_is_rung_again(sessions: Sessions) -> None:
     job_id = desk.queued(sessions, desk.tenant(sessions))
     ring(sessions)
-    assert due(sessions, lost=5) == []
+    assert lost(sessions) == [], "it may still be answered"
     desk.pass_by(sessions, job_id, "dispatched_at", REDISPATCH_S + 1)
-    assert [(bell.job_id, bell.dispatch_no) for bell in due(sessions, free=0, lost=5)] == [(job_id, 2)]
-    assert ring(sessions, lost=5) == [job_id]
+    assert [(bell.job_id, bell.dispatch_no) for bell in lost(sessions)] == [(job_id, 2)]
+    assert lost(sessions, queue="batch") == []
+    with sessions.begin() as session:
+        ledger.dispatched(session, [job_id])
     assert desk.job(sessions, job_id).dispatch_no == 2
-    assert due(sessions, lost=5) == []
+    assert lost(sessions) == []
 
 
-def test_no_more_bells_are_rung_again_than_were_lost(sessions: Sessions) -> None:
+def test_only_bells_that_no_longer_lie_on_the_broker_are_rung_again(sessions: Sessions) -> None:
     acme = desk.tenant(sessions)
     waiting = [desk.queued(sessions, acme) for _ in range(4)]
     ring(sessions)
     for age, job_id in enumerate(waiting):
         desk.pass_by(sessions, job_id, "dispatched_at", REDISPATCH_S + 1 + age)
-    assert [bell.job_id for bell in due(sessions, lost=2)] == [waiting[3], waiting[2]], "the oldest first"
-    assert due(sessions, lost=0) == [], "a slow worker's queue is not rung again"
-
-
-def test_outstanding_are_the_bells_nobody_answered(sessions: Sessions) -> None:
-    acme = desk.tenant(sessions)
-    answered = desk.queued(sessions, acme)
-    desk.queued(sessions, acme)
-    ring(sessions)
-    desk.queued(sessions, acme)
-    desk.held(sessions, answered)
-    with sessions.begin() as session:
-        assert (ledger.outstanding(session, "train"), ledger.outstanding(session, "batch")) == (1, 0)
+    assert [bell.job_id for bell in lost(sessions, most=2)] == [waiting[3], waiting[2]], "the oldest first"
+    assert [bell.job_id for bell in lost(sessions, lying=waiting[1:])] == [waiting[0]]
+    assert lost(sessions, lying=waiting) == [], "a slow worker's queue is not rung again"
 
 
 def test_a_job_that_goes_back_to_the_queue_is_rung_anew(sessions: Sessions) -> None:
@@ -155,12 +157,26 @@ def test_two_dispatchers_never_send_the_same_bell(sessions: Sessions) -> None:
     acme = desk.tenant(sessions)
     waiting = {desk.queued(sessions, acme) for _ in range(6)}
     with sessions.begin() as one, sessions.begin() as two:
-        first = [bell.job_id for bell in ledger.due(one, "train", 3, REDISPATCH_S, 0)]
-        second = [bell.job_id for bell in ledger.due(two, "train", 3, REDISPATCH_S, 0)]
+        first = [bell.job_id for bell in ledger.due(one, "train", 3)]
+        second = [bell.job_id for bell in ledger.due(two, "train", 3)]
         ledger.dispatched(one, first)
         ledger.dispatched(two, second)
     assert (len(first), len(second)) == (3, 3)
     assert set(first) | set(second) == waiting
+
+
+def test_many_dispatchers_ring_every_bell_once(sessions: Sessions) -> None:
+    acme = desk.tenant(sessions)
+    _, waiting = desk.batch(sessions, acme, 120)
+
+    def dispatch() -> list[str]:
+        rung: list[str] = []
+        while bells := ring(sessions, free=3):
+            rung += bells
+        return rung
+
+    rung = [job_id for bells in at_once(*[dispatch] * 6) for job_id in bells]
+    assert sorted(rung) == waiting
 
 
 def test_a_dispatcher_that_dies_before_the_stamp_has_rung_for_nothing(sessions: Sessions) -> None:
@@ -173,7 +189,7 @@ def test_a_claim_that_overtakes_the_stamp_waits_for_it(sessions: Sessions) -> No
     job_id = desk.queued(sessions, desk.tenant(sessions))
     claim = desk.behind(
         sessions,
-        lambda session: ledger.dispatched(session, [bell.job_id for bell in ledger.due(session, "train", 1, REDISPATCH_S, 0)]),
+        lambda session: ledger.dispatched(session, [bell.job_id for bell in ledger.due(session, "train", 1)]),
         lambda session: ledger.claim(session, job_id, "gpu/1", desk.LEASE_S),
     )
     assert claim is not None

@@ -73,8 +73,10 @@ def test_asking_again_for_what_is_being_cancelled_is_a_new_job(sessions: Session
     with sessions.begin() as session:
         ledger.cancel(session, acme, first.job_id)
         second, deduplicated = ledger.submit(session, desk.new(acme, model_id=model, spec_hash="h"))
-    assert not deduplicated
-    assert second.id != first.job_id
+        assert not deduplicated
+        assert second.id != first.job_id
+        third, deduplicated = ledger.submit(session, desk.new(acme, model_id=model, spec_hash="h"))
+        assert (third.id, deduplicated) == (second.id, True)
 
 
 def test_items_of_batches_have_no_twins(sessions: Sessions) -> None:
@@ -131,6 +133,14 @@ def test_a_batch_is_a_running_parent_without_a_lease_and_queued_children(session
     assert {(child.shape_key, child.priority, child.max_attempts, child.children) for child in children} == {("s", 1, 5, None)}
     assert all(child.spec == {"window": 30} and child.client_metadata == {} for child in children)
     assert all(child.deadline_at is not None and child.deadline_at > child.created_at for child in children)
+
+
+def test_children_keep_their_order(sessions: Sessions) -> None:
+    acme = desk.tenant(sessions)
+    labels = [f"user-{n}" for n in range(30)]
+    with sessions.begin() as session:
+        parent = ledger.submit_batch(session, desk.new(acme), [desk.new(acme, label=label) for label in labels])
+        assert [child.label for child in ledger.items(session, acme, parent.id, limit=99)] == labels
 
 
 def test_an_empty_batch_is_refused(sessions: Sessions) -> None:
@@ -221,15 +231,20 @@ def test_a_key_used_again_replays_its_job(sessions: Sessions) -> None:
 
 def test_a_key_belongs_to_its_tenant_and_route(sessions: Sessions) -> None:
     acme, other = desk.tenant(sessions), desk.tenant(sessions, "other")
-    with sessions.begin() as session:
-        asked = [
-            ask_with_key(session, desk.new(acme)),
-            ask_with_key(session, desk.new(other)),
-            ask_with_key(session, desk.new(acme), route="/predict"),
-            ask_with_key(session, desk.new(acme), key="l"),
-        ]
+
+    def ask_all() -> list[tuple[str, bool]]:
+        with sessions.begin() as session:
+            return [
+                ask_with_key(session, desk.new(acme)),
+                ask_with_key(session, desk.new(other)),
+                ask_with_key(session, desk.new(acme), route="/predict"),
+                ask_with_key(session, desk.new(acme), key="l"),
+            ]
+
+    asked = ask_all()
     assert len(set(asked)) == 4
     assert not any(replayed for _, replayed in asked)
+    assert ask_all() == [(job_id, True) for job_id, _ in asked]
 
 
 def test_a_key_with_another_body_is_refused(sessions: Sessions) -> None:

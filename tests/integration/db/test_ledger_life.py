@@ -303,8 +303,8 @@ class Life(RuleBasedStateMachine):
 
 
 def test_the_ledger_agrees_with_a_model_of_it(sessions: Sessions) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: Life(sessions),
+    run_state_machine_as_test(
+        lambda: Life(sessions),  # type: ignore[arg-type]  # any callable that makes a machine will do
         settings=settings(
             max_examples=25, stateful_step_count=35, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
         ),

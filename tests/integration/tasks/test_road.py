@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from db import registry
+from db import ledger, registry
 from db.errors import NoActiveVersion
 from ml.errors import InsufficientData, SpecInvalid
 from tasks import submit
 from tasks.jobs import WhatIfJob
+from tasks.lease import Lease
 from tasks.submit import PredictOrder, TrainOrder
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, ingest, job, tenant, wave, work_off
@@ -137,3 +138,25 @@ def test_what_can_be_refused_is_refused_before_anything_is_written(shop: Worksho
 
 def vars_of(order: TrainOrder) -> dict[str, object]:
     return {name: getattr(order, name) for name in TrainOrder.__dataclass_fields__}
+
+
+def test_a_training_stops_in_the_middle_of_an_epoch(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    acme = tenant(shop)
+    ingest(shop, acme, "dev-1", wave(400))
+    submitted = submit.train(shop.runtime, acme, ORDER)
+    batches = 0
+    told = Lease.alive
+
+    def cancel_after_some(lease: Lease) -> None:
+        nonlocal batches
+        told(lease)
+        batches += 1
+        if batches == 3:
+            with shop.sessions.begin() as session:
+                ledger.cancel(session, acme.tenant_id, submitted.job.id)
+            lease._beat()  # the heartbeat, not waited for
+
+    monkeypatch.setattr(Lease, "alive", cancel_after_some)
+    work_off(shop)
+    assert job(shop, acme, submitted.job.id).state == "cancelled"
+    assert batches <= 5, "it went on after it was told"

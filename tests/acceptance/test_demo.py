@@ -1,0 +1,134 @@
+"""The demo: once as a newcomer runs it, and its acts on files of all kinds against a house that stands already."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import ops.house
+from ops import demo, frames
+from tests.acceptance.conftest import SCALED, command
+from tests.support.client import Api, House
+
+#: The first bytes of every PNG.
+PNG = b"\x89PNG"
+SMALL = {"window": 12, "epochs": 3, "hidden_size": 8, "num_layers": 1}
+
+
+def test_the_weather_from_nothing_to_a_drawn_forecast(tmp_path: Path) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    began = time.monotonic()
+    shown = command("demo", "--once", "--output", str(tmp_path / "drawings"), **SCALED, COLUMNS="80", TMPDIR=str(place))
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert time.monotonic() - began < 180
+    assert list(place.glob("fleetcast*")) == [], "gone without a trace"
+
+    said = shown.stdout
+    for airport in ("EWR", "JFK", "LGA"):
+        assert re.search(rf"{airport}: 8,\d\d\d observations, 2013-01-01 to 2013-12-30", said)
+        assert re.search(rf"{airport}\b.* succeeded", said)
+        assert re.search(rf"{airport} +1\.0\.0 +(network|last value|seasonal) +\d", said), said
+        assert (tmp_path / "drawings" / f"{airport}-temperature.png").read_bytes().startswith(PNG)
+    assert len(re.findall(r"^ *2013-12-31 \d\d:00 +\S+ +\S+ +\S+ *$", said, re.MULTILINE)) == 12
+    assert re.search(r"http://127\.0\.0\.1:\d+/docs", said)
+    assert "Flower    http://127.0.0.1" in said
+    assert said.count("curl -s") == 4
+
+
+def show(house: House, frame: pd.DataFrame, output: Path) -> str:
+    """What the acts of the demo say, played in the house that stands."""
+    plan = demo.make_plan(frame)
+    screen = io.StringIO()
+    playing = demo.Show(Console(file=screen, width=80), ops.house.House(**vars(house)), replace(plan, spec=SMALL), output)
+    try:
+        playing.run()
+    except click.ClickException as error:
+        screen.write(f"Error: {error.message}")
+    return screen.getvalue()
+
+
+def waves(rows: int, *entities: str, step: str = "h") -> pd.DataFrame:
+    at = pd.date_range("2026-01-01", periods=rows, freq=step, tz="UTC")
+    level = [20 + 5 * math.sin(2 * math.pi * n / 24) + math.cos(12.9 * n) for n in range(rows)]
+    return pd.concat([pd.DataFrame({"entity": name, "at": at, "flow": level}) for name in entities], ignore_index=True)
+
+
+def test_a_small_file_with_odd_names_is_shown(house: House, tmp_path: Path) -> None:
+    waves(300, "tank/1 north", "it's 2").rename(columns={"flow": "flow/min, l"}).to_csv(tmp_path / "tanks.csv", index=False)
+    said = show(house, frames.read(tmp_path / "tanks.csv"), tmp_path)
+    assert "tank/1 north: 300 observations" in said
+    assert re.search(r"it's 2: by (network|last value|seasonal) 1\.0\.0: \S+ \(\S+ to \S+\) at 2026-01-1", said), said
+    assert "Error" not in said
+    drawn = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert drawn == ["it_s_2-flow_min_l.png", "tank_1_north-flow_min_l.png"]
+
+
+def test_a_series_that_cannot_be_trained_is_told_and_the_others_are_shown(house: House, tmp_path: Path) -> None:
+    said = show(house, pd.concat([waves(300, "enough"), waves(20, "too-few")]), tmp_path)
+    assert re.search(r"^too-few: refused, .*rows", said, re.MULTILINE), said
+    assert re.search(r"enough: flow by (network|last value|seasonal) 1\.0\.0", said)
+    assert "Error" not in said
+
+
+def test_nothing_trainable_is_a_failure_with_its_reason(house: House, tmp_path: Path) -> None:
+    said = show(house, waves(20, "few-1", "few-2"), tmp_path)
+    assert len(re.findall(r"^few-\d: refused, ", said, re.MULTILINE)) == 2
+    assert said.endswith("Error: None of these series could be trained; why is said above.")
+
+
+def test_the_printed_lines_work_as_they_are_printed(house: House, api: Api) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    plan = replace(demo.make_plan(waves(300, "by/hand it's")), spec=SMALL)
+    rows = list(frames.rows(plan.frame))
+    api.send("by/hand it's", {"flow": [(row.at.isoformat(), row.value) for _, row in rows]})
+    lines = demo.curl_lines(ops.house.House(**vars(house)), plan, "by/hand it's")
+    done = subprocess.run(["bash", "-c", lines], capture_output=True, text=True, timeout=90, check=False, env={"PATH": os.environ["PATH"]})
+    assert done.returncode == 0, done.stderr
+    trained, predicted, models = _answers(done.stdout)
+    assert (trained["state"], predicted["state"]) == ("succeeded", "succeeded")
+    assert len(predicted["result"]["forecast"]["points"]) == 12
+    assert [model["name"] for model in models["data"]] == ["flow"]
+
+
+def _answers(said: str) -> list[dict[str, object]]:
+    """Several JSON documents, one after the other."""
+    found, rest = [], said.strip()
+    while rest:
+        answer, end = json.JSONDecoder().raw_decode(rest)
+        found.append(answer)
+        rest = rest[end:].strip()
+    return found
+
+
+def _at_hand() -> list[Any]:
+    """Every real series; those that cannot be trained today must say so here, until they can."""
+    too_sparse = pytest.mark.xfail(raises=click.ClickException, strict=True, reason="rows a month apart; the longest cadence is a week")
+    marks = {"airpassengers": (too_sparse,)}
+    files = sorted(Path(os.environ.get("FLEETCAST_TEST_DATA") or "/nowhere").glob("*/series.parquet"))
+    return [pytest.param(file, id=file.parent.name, marks=marks.get(file.parent.name, ())) for file in files]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", _at_hand())
+def test_every_series_at_hand_is_shown(house: House, tmp_path: Path, data: Path) -> None:
+    """Minutes: with the recipe's own network and as many epochs as it asks for."""
+    began = time.monotonic()
+    demo.Show(Console(file=io.StringIO()), ops.house.House(**vars(house)), demo.make_plan(frames.read(data)), tmp_path).run()
+    assert time.monotonic() - began < 240
+    assert list(tmp_path.glob("*.png"))

