@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 from sqlalchemy import Engine, create_engine
@@ -32,6 +34,7 @@ def make_engine(url: str, *, pool_size: int = 5, application: str = "fleetcast")
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        json_serializer=to_json,
         # Bound values are people's data and key hashes: they belong in no log.
         hide_parameters=True,
         connect_args=LIVELY
@@ -40,6 +43,23 @@ def make_engine(url: str, *, pool_size: int = 5, application: str = "fleetcast")
             "options": "-c timezone=UTC -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
         },
     )
+
+
+def to_json(value: Any) -> str:
+    """JSON as Postgres takes it: no NaN or infinity (they become null) and no NUL, which would make it refuse the whole statement."""
+    try:
+        written = json.dumps(value, allow_nan=False)
+    except ValueError:
+        written = json.dumps(_finite(value), allow_nan=False)
+    return written.replace("\\u0000", "")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(member) for key, member in value.items()}
+    return [_finite(member) for member in value] if isinstance(value, (list, tuple)) else value
 
 
 def make_sessions(engine: Engine) -> Sessions:

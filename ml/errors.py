@@ -14,12 +14,10 @@ ModelError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml.readiness import Requirement
+from ml.requirement import Requirement
 
 
 class ModelError(Exception):

@@ -18,7 +18,7 @@ from ml.recipes import Gate
 from ml.series import Bools, Floats, Notice, Rows, notice
 from ml.windows import Origins, futures, gather, origins
 
-#: Observed rows of the calibrate part below which it cannot tell a network from luck: the baseline serves.
+#: Rows of the calibrate part forecast below which it cannot tell a network from luck: the baseline serves.
 JUDGING_ROWS = 8
 #: Skill on the calibrate part above which the network serves: below it a baseline that cannot break is the better bargain.
 LEAST_SKILL = 0.01
@@ -61,7 +61,7 @@ def judge(case: Case, network: DirectLstm, *, trained: bool, alive: Callable[[],
     sheets = {name: answer(case, network, part, alive) for name, part in parts.items()}
     scale = mase_scale(case.target, case.observed, case.parts.test.start, case.season.steps)
     scores = {part: _scores(sheet, scale) for part, sheet in sheets.items()}
-    served_by, warnings = _choose(case, scores["calibrate"], trained)
+    served_by, warnings = _choose(case, scores["calibrate"], sheets["calibrate"].rows.forecast_rows, trained)
     table = _intervals(case, sheets, served_by)
     if table.is_pooled(case.spec.level):
         warnings.append(
@@ -177,10 +177,9 @@ def _scores(sheet: Sheet, scale: float | None) -> dict[str, Scores]:
     return with_skill(found, NAIVE)
 
 
-def _choose(case: Case, scores: Mapping[str, Scores], trained: bool) -> tuple[str, list[Notice]]:
+def _choose(case: Case, scores: Mapping[str, Scores], held: int, trained: bool) -> tuple[str, list[Notice]]:
     """The network where it beats every baseline on a calibrate part large enough to tell; else the better baseline."""
     naive = _best_naive(case)
-    held = int(case.observed[case.parts.calibrate].sum())
     if held < JUDGING_ROWS:
         detail = f"{held} held-back rows cannot tell the network from luck (at least {JUDGING_ROWS}): {naive} serves."
         return naive, [notice("too_few_to_judge", detail, rows=held, need=JUDGING_ROWS)]

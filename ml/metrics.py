@@ -48,17 +48,18 @@ def score(truth: Floats, forecast: Floats, counted: Bools, mase_scale: float | N
         return Scores(n=0)
     error = np.abs(y - guess)
     mae = float(error.mean())
-    mape, mape_n = _mape(y, error)
-    return Scores(
-        n=len(y),
-        mae=mae,
-        rmse=float(np.sqrt((error**2).mean())),
-        r2=_r2(y, error),
-        mape=mape,
-        mape_n=mape_n,
-        smape=_smape(y, guess, error),
-        mase=mae / mase_scale if mase_scale else None,
-    )
+    with np.errstate(over="ignore"):
+        mape, mape_n = _mape(y, error)
+        return Scores(
+            n=len(y),
+            mae=_number(mae),
+            rmse=_number(np.sqrt((error**2).mean())),
+            r2=_r2(y, error),
+            mape=mape,
+            mape_n=mape_n,
+            smape=_smape(y, guess, error),
+            mase=_number(np.float64(mae) / mase_scale) if mase_scale else None,
+        )
 
 
 def with_skill(scores: Mapping[str, Scores], naive: tuple[str, ...]) -> dict[str, Scores]:
@@ -91,9 +92,14 @@ def mase_scale(target: Floats, observed: Bools, before: int, season: int) -> flo
     return None
 
 
+def _number(found: float) -> float | None:
+    """None where a ratio overflows: an error of 1e30 over a truth of 1e-300 is no number to report."""
+    return float(found) if np.isfinite(found) else None
+
+
 def _r2(y: Floats, error: Floats) -> float | None:
-    spread = float(((y - y.mean()) ** 2).sum())
-    return 1 - float((error**2).sum()) / spread if spread > 0 else None
+    spread = ((y - y.mean()) ** 2).sum()
+    return _number(1 - (error**2).sum() / spread) if spread > 0 else None
 
 
 def _mape(y: Floats, error: Floats) -> tuple[float | None, int]:
@@ -101,7 +107,7 @@ def _mape(y: Floats, error: Floats) -> tuple[float | None, int]:
     large = size > MAPE_EPS * size.mean()
     if not large.any():
         return None, 0
-    return 100 * float((error[large] / size[large]).mean()), int(large.sum())
+    return _number(100 * (error[large] / size[large]).mean()), int(large.sum())
 
 
 def _smape(y: Floats, guess: Floats, error: Floats) -> float:

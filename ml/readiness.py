@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
+from ml.requirement import Requirement
 from ml.spec import ModelSpec
 
 
@@ -34,29 +35,6 @@ class Need:
     minimum: float
     #: Covariates this need speaks of; empty means all of them. The need is dropped when none of them is an input.
     group: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """A need measured against one entity."""
-
-    name: str
-    have: float
-    need: float
-    unit: str
-    met: bool
-    #: ISO date when it will be met at the pace of one row a cadence; None when met or unknowable.
-    eta: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def __str__(self) -> str:
-        """`12 of 30 days of hrv_rmssd`. The name is `<channel>.<need>`, or that of a need of no single channel."""
-        channel = self.name.rpartition(".")[0] or "the target"
-        if self.unit == "share":
-            return f"{self.have:.0%} of the days have {channel}, {self.need:.0%} are needed"
-        return f"{self.have:g} of {self.need:g} {self.unit}s of {channel}"
 
 
 def assess(spec: ModelSpec, needs: Sequence[Need], coverage: Mapping[str, Coverage], *, now: datetime) -> list[Requirement]:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.errors import FeatureMissing, InsufficientData, UnusableData
-from ml.readiness import Requirement, least_rows
+from ml.readiness import least_rows
+from ml.requirement import Requirement
 from ml.spec import ModelSpec, Split
 
 Floats = npt.NDArray[np.float64]
@@ -31,7 +32,9 @@ SHORTEST_STEP_MS = 1_000
 ROUND_MS = (3_600_000, 900_000, 300_000, 60_000, 10_000, 5_000, 1_000)
 #: Longest grid: half a year of seconds, fifty years of five minutes.
 MOST_ROWS = 16_000_000
-LONGEST_STEP_MS = 7 * 86_400_000
+LONGEST_STEP_MS = 31 * 86_400_000
+#: Calendar months come 28 to 31 days apart. Laid on a grid of the mean Gregorian month, none is further than three days from its cell.
+SHORTEST_MONTH_MS, MONTH_MS = 28 * 86_400_000, 2_629_746_000
 #: Share of grid rows below which a channel's gaps are worth a notice.
 COMPLETE = 0.98
 
@@ -189,9 +192,11 @@ def _step_ms(stamps: Rows, spec: ModelSpec) -> int:
         return round(spec.cadence_s * 1000)
     apart = np.diff(stamps)
     median = float(np.median(apart))
+    if SHORTEST_MONTH_MS <= median <= LONGEST_STEP_MS and np.ptp(apart):
+        return MONTH_MS
     step = round(median) if (apart == median).mean() >= 0.5 else _refined(apart, median)
     if step > LONGEST_STEP_MS:
-        raise UnusableData(f"Rows come every {step / 86_400_000:.1f} days; the longest cadence is 7 days.", cadence_s=step / 1000)
+        raise UnusableData(f"Rows come every {step / 86_400_000:.1f} days; the longest cadence is a month.", cadence_s=step / 1000)
     return max(step, SHORTEST_STEP_MS)
 
 

@@ -100,8 +100,8 @@ class ModelSpec:
         for name, words in CHOICES.items():
             if getattr(self, name) not in words:
                 raise SpecInvalid(name, getattr(self, name), f"must be one of {', '.join(words)}")
-        if self.cadence_s is not None and not 1 <= self.cadence_s <= 7 * 86_400:
-            raise SpecInvalid("cadence_s", self.cadence_s, "must be between 1 second and 1 week (604800)")
+        if self.cadence_s is not None and not 1 <= self.cadence_s <= 31 * 86_400:
+            raise SpecInvalid("cadence_s", self.cadence_s, "must be between 1 second and 31 days (2678400)")
 
     @property
     def inputs(self) -> tuple[str, ...]:

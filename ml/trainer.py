@@ -21,7 +21,8 @@ from ml.features import calendar, fit_scaler, season_of
 from ml.fitted import LSTM, Case, Epoch, Fitted, moment
 from ml.lessons import lesson
 from ml.networks import DirectLstm
-from ml.readiness import Requirement, least_rows
+from ml.readiness import least_rows
+from ml.requirement import Requirement
 from ml.series import Floats, Notice, RawChannels, Series, is_flat, notice, regularise, split
 from ml.spec import ModelSpec
 from ml.windows import effective_window, futures

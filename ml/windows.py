@@ -26,6 +26,12 @@ class Origins:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def forecast_rows(self) -> int:
+        """How many distinct rows are forecast: pairs of one row are near copies of each other."""
+        steps = np.arange(1, self.counted.shape[1] + 1)
+        return len(np.unique((self.rows[:, None] + steps)[self.counted]))
+
 
 def effective_window(spec: ModelSpec, fit_rows: int) -> int:
     """The window asked for, or what the fit part allows: as many origins as window rows must remain beside one horizon."""

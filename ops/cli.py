@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry("ops.doctor", "Say what is wrong and how to mend it."),
     "keys": Entry("ops.keys", "Create, list and revoke API keys."),
     "import": Entry("ops.importing", "Take in FILE (CSV or Parquet; long or wide).", "worker"),
+    "sample": Entry("ops.weather", "Print a year of an airport's hourly weather as CSV, to try things with."),
     "settings": Entry("ops.doctor", "Show every setting: its variable, its default, and why."),
     "migrate": Entry("ops.run", "Bring Postgres to the schema of this version."),
     "web": Entry("ops.run", "Serve the API (gunicorn with gevent)."),

@@ -46,7 +46,9 @@ class House:
 
 
 def place(folder: Path | None) -> Path:
-    return (folder or default_folder()).expanduser().resolve()
+    """The folder named by the command, else by the settings, else the user's own."""
+    named = load().fleetcast_folder
+    return (folder or (Path(named) if named else default_folder())).expanduser().resolve()
 
 
 def read(folder: Path) -> House | None:

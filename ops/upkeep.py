@@ -35,13 +35,16 @@ def down_command(folder: Path | None) -> None:
 @click.command()
 @folder_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def status_command(folder: Path | None, as_json: bool) -> None:
+@click.option("--env", "as_env", is_flag=True, help="For the shell: FLEETCAST_URL and FLEETCAST_KEY.")
+def status_command(folder: Path | None, as_json: bool, as_env: bool) -> None:
     """Say what runs, and how to reach it."""
     house = read(place(folder))
     if house is None:
         raise click.ClickException(_absent(place(folder)))
     if as_json:
         click.echo(json.dumps(asdict(house), indent=1))
+    elif as_env:
+        click.echo(f"export FLEETCAST_URL={house.url} FLEETCAST_KEY={house.key}")
     else:
         _tell(house)
 

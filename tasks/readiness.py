@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from db import observations
 from db.models import Entity
 from ml.errors import InsufficientData
-from ml.readiness import Coverage, Requirement, assess
+from ml.readiness import Coverage, assess
 from ml.recipes import Recipe
+from ml.requirement import Requirement
 from ml.spec import ModelSpec
 
 

@@ -32,6 +32,7 @@ class Settings:
     database_url: str = _setting("", "Postgres. Empty: `fleetcast up` starts an embedded one.", secret=True)
     redis_url: str = _setting("", "Broker (Redis or Valkey). Empty: `fleetcast up` starts an embedded one. Must not evict.", secret=True)
     cache_url: str = _setting("", "Redis for status and cached forecasts; may evict. Empty: the broker's.", secret=True)
+    fleetcast_folder: str = _setting("", "Where `fleetcast up` keeps data, logs and models. Empty: your state folder.")
     model_dir: Path = _setting(Path("models"), "Folder of artefacts, shared by all workers.", "MODEL_STORAGE_PATH")
     api_host: str = _setting("127.0.0.1", "Address the API listens on.")
     api_port: int = _setting(8000, "Port of the API.", "ML_SERVICE_PORT", low=0)

@@ -92,7 +92,10 @@ class House:
         return claim
 
     def mirror(self, tenant_id: str, job_id: str) -> None:
-        status.fresh(self.runtime, tenant_id, job_id)
+        """As a worker does when it lets go: the job, and the batch that may have ended with it."""
+        parent = status.fresh(self.runtime, tenant_id, job_id)["parent"]
+        if parent is not None:
+            status.fresh(self.runtime, tenant_id, parent)
 
     def publish(self, caller: Caller, job_id: str, *, activation: registry.Mode = "always") -> str:
         """What a training worker does: claim, publish a version, finish. Returns the version's number."""

@@ -45,6 +45,19 @@ def test_a_beat_over_nothing_answers_nothing(sessions: Sessions) -> None:
         assert ledger.beat(session, {}, 60) == {}
 
 
+def test_a_row_that_another_holds_is_passed_over_and_not_lost(sessions: Sessions) -> None:
+    acme = desk.tenant(sessions)
+    busy, free = desk.running(sessions, acme), desk.running(sessions, acme)
+    desk.lapse(sessions, busy.job_id, free.job_id)
+    before = [desk.job(sessions, claim.job_id).lease_until for claim in (busy, free)]
+    with sessions.begin() as publisher:
+        ledger.hold(publisher, busy.job_id, busy.fence)
+        with sessions.begin() as session:
+            assert set(ledger.beat(session, {claim.job_id: claim.fence for claim in (busy, free)}, 60)) == {busy.job_id, free.job_id}
+    after = [desk.job(sessions, claim.job_id).lease_until for claim in (busy, free)]
+    assert [then == now for then, now in zip(before, after, strict=True)] == [True, False]
+
+
 def test_a_beat_hears_of_cancel_drain_and_deadline(sessions: Sessions) -> None:
     acme = desk.tenant(sessions)
     unwanted, drained, late = (desk.running(sessions, acme, owner=owner) for owner in ("a/1", "b/1", "c/1"))

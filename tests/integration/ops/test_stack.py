@@ -162,11 +162,22 @@ def test_one_server_down_is_not_up_and_only_it_is_started_whoever_clings_to_it(f
             left.execute("SELECT 1")
 
 
+def take(port: int) -> socket.socket:
+    """The port, as soon as the killed server has let go of it."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
 def test_a_killed_server_slow_to_let_go_of_its_port_keeps_it(folder: Path) -> None:
     first = stack.start(folder, durable=False)
     kill(first)
     assert all(gone(pid) for pid in first.pids.values())
-    holders = [socket.create_server(("127.0.0.1", port)) for port in ports(first)]
+    holders = [take(port) for port in ports(first)]
     timer = threading.Timer(0.5, lambda: list(map(socket.socket.close, holders)))
     timer.start()
     again = stack.start(folder, durable=False)

@@ -83,6 +83,20 @@ def test_bells_lost_with_redis_are_rung_again_and_those_in_a_slow_queue_are_not(
     ringing.close()
 
 
+def test_a_lost_bell_is_found_among_stale_ones(shop: Workshop, broker: Redis, acme: Asker) -> None:
+    """Members of a cohort leave their bells behind: the list is longer than what waits, and one that waits is not in it."""
+    jobs = order(shop, acme, 5)
+    ringing = dispatcher(shop.runtime, redispatch_s=0.3)
+    assert ringing.dispatch_once() == 5
+    with shop.sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE id = ANY(:ids)"), {"ids": jobs[:4]})
+    broker.lpop("train")  # the newest, which is the only one that still waits
+    time.sleep(0.4)
+    assert ringing.dispatch_once() == 1
+    assert bells(broker)[-1] == jobs[4]
+    ringing.close()
+
+
 def test_a_broker_that_is_away_stamps_nothing(shop: Workshop, broker: Redis, acme: Asker) -> None:
     [job_id] = order(shop, acme, 1)
     away = dispatcher(shop.runtime, redis_url="redis://127.0.0.1:1/0")

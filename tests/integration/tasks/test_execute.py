@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from db import entities, ledger
 from tasks import execute, status
@@ -239,13 +241,108 @@ def test_an_erased_entity_stops_its_job_without_bringing_anything_back(shop: Wor
     def act(work: Work) -> None:
         with shop.sessions.begin() as session:
             entities.delete(session, acme.tenant_id, "gone")
-        with shop.sessions() as session:
-            entities.get(session, acme.tenant_id, "gone")
+        work.publish(lambda _: ({"forecast": "of the erased"}, []))
+        pytest.fail("it was published")
 
     execute_once(shop, act, job_id)
     done = job(shop, acme, job_id)
+    assert (done.state, done.result, done.error, done.spec) == ("cancelled", None, None, {})
+
+
+def test_a_fault_outside_any_one_jobs_care_is_recorded_on_each_and_reaches_nobody_else(shop: Workshop) -> None:
+    acme = tenant(shop)
+    shop.runtime = replace(shop.runtime, settings=replace(shop.settings, cohort_size=3))
+    done, *others = submit(shop, acme, 3, shape="same")
+
+    def handle(_: Workshop, works: Sequence[Work]) -> None:
+        with works[0].outcome():
+            succeed(works[0])
+        raise MemoryError("while fitting all together")
+
+    run(shop, {"train": handle}, done, f"{done}:1")
+    assert [job(shop, acme, job_id).state for job_id in (done, *others)] == ["succeeded", "queued", "queued"]
+    assert [attempts(shop, job_id) for job_id in others] == [["retried"], ["retried"]]
+
+
+def test_a_kind_that_this_worker_does_not_know_is_left_to_one_that_does(shop: Workshop) -> None:
+    acme = tenant(shop)
+    [job_id] = submit(shop, acme)
+    run(shop, {}, job_id, f"{job_id}:1")
+    assert job(shop, acme, job_id).state == "queued"
+
+
+def test_a_heartbeat_outlives_a_postgres_that_is_read_only_for_a_while(shop: Workshop) -> None:
+    acme = tenant(shop)
+    shop.runtime = replace(shop.runtime, settings=replace(shop.settings, lease_s=3.0))
+    [job_id] = submit(shop, acme)
+
+    url = shop.runtime.engine.url.set(drivername="postgresql")
+
+    def read_only(admin: psycopg.Connection, state: str) -> None:
+        admin.execute(f"ALTER DATABASE {url.database} SET default_transaction_read_only = {state}")
+        shop.runtime.engine.dispose()  # connections opened from now on are so
+
+    def act(work: Work) -> None:
+        with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as admin:
+            read_only(admin, "on")
+            try:
+                _step_for(work, seconds=1.5)
+            finally:
+                read_only(admin, "off")
+        _step_for(work, seconds=3)
+        succeed(work)
+
+    execute_once(shop, act, job_id)
+    assert job(shop, acme, job_id).state == "succeeded"
+    assert attempts(shop, job_id) == ["succeeded"]
+
+
+def test_a_row_held_by_somebody_else_costs_its_mates_no_heartbeat(shop: Workshop) -> None:
+    acme = tenant(shop)
+    first, second = submit(shop, acme, 2)
+    with shop.sessions.begin() as session:
+        claims = [claim for job_id in (first, second) if (claim := ledger.claim(session, job_id, "w/b", 30.0)) is not None]
+    fences = {claim.job.id: claim.fence for claim in claims}
+    with shop.sessions.begin() as holder:
+        holder.execute(text("SELECT FROM jobs WHERE id = :id FOR UPDATE"), {"id": first})
+        began = time.monotonic()
+        with shop.sessions.begin() as session:
+            pulses = ledger.beat(session, fences, 3600.0)
+        assert time.monotonic() - began < 2
+    assert set(pulses) == {first, second}, "held is not lost"
+    with shop.sessions() as session:
+        query = text("SELECT id FROM jobs WHERE lease_until > clock_timestamp() + interval '1 minute'")
+        assert [row[0] for row in session.execute(query)] == [second]
+
+
+def test_a_publication_that_meets_a_lock_is_tried_again(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    acme = tenant(shop)
+    [job_id] = submit(shop, acme)
+    monkeypatch.setattr(execute, "PUBLISH_PAUSES_S", (0.01, 0.01))
+    tries = 0
+
+    def write(session: Session) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            session.execute(text("SET LOCAL statement_timeout = 20"))
+            session.execute(text("SELECT pg_sleep(1)"))
+        return {"tries": tries}, []
+
+    execute_once(shop, lambda work: work.publish(write), job_id)
+    done = job(shop, acme, job_id)
+    assert (done.state, done.attempt, done.result) == ("succeeded", 1, {"tries": 3})
+
+
+def test_a_try_that_runs_too_long_is_ended(shop: Workshop) -> None:
+    acme = tenant(shop)
+    shop.runtime = replace(shop.runtime, settings=replace(shop.settings, training_timeout_s=0.3))
+    [job_id] = submit(shop, acme)
+    execute_once(shop, lambda work: _step_for(work, seconds=5), job_id)
+    done = job(shop, acme, job_id)
     assert done.error is not None
-    assert (done.state, done.error["code"]) == ("failed", "entity_not_found")
+    assert done.error["code"] == "deadline_exceeded"
+    assert "TRAINING_TIMEOUT" in done.error["detail"]
 
 
 @pytest.mark.parametrize(("attempt", "most"), [(1, 5), (2, 10), (3, 20), (50, 900)])

@@ -138,7 +138,7 @@ def test_a_batch_and_its_items(house: House, ready: Caller) -> None:
     here = f"/jobs/{batch.json['id']}"
     first, second = ready.get(f"{here}/items").json["data"]
     house.publish(ready, first["id"])
-    now = ready.get(here)
+    now = ready.get(f"{here}?wait=3")  # those who watch a batch share one look a second
     assert now.json["progress"]["items"]["succeeded"] == 1
     assert now.headers["ETag"] != batch.headers["ETag"]
     assert ready.get(f"{here}/items?limit=1").json["data"][0]["state"] == "succeeded"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -226,3 +227,12 @@ def test_no_room_of_ml_can_unpickle() -> None:
                 assert not names & banned, path
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
                 assert node.attr not in ("load", "save"), path
+
+
+def test_every_file_is_synced_before_the_folder_gets_its_name(health: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+    monkeypatch.setattr(os, "fsync", lambda handle: (events.append("fsync"), fsync(handle))[1])
+    monkeypatch.setattr(Path, "rename", lambda path, name: (events.append("rename"), rename(path, name))[1])
+    save(health[0], tmp_path)
+    assert events == [*["fsync"] * 5, "rename", "fsync", "fsync"]

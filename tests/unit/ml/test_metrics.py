@@ -86,6 +86,12 @@ def test_mase_scale_falls_back_to_the_last_value_then_to_none() -> None:
     assert mase_scale(np.ones(4), seen, 4, season=2) is None
 
 
+@pytest.mark.parametrize(("truth", "guess"), [(5e-324, 1e30), (1e-200, 1e200), (0.0, 1e30)])
+def test_a_ratio_that_overflows_is_none(truth: float, guess: float) -> None:
+    found = score(np.array([[truth], [2 * truth]]), np.full((2, 1), guess), np.ones((2, 1), dtype=bool), truth or None)
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
 @given(st.lists(st.tuples(st.floats(-1e30, 1e30), st.floats(-1e30, 1e30)), min_size=1, max_size=20))
 def test_no_scores_are_nan_or_infinite(pairs: list[tuple[float, float]]) -> None:
     truth, guess = np.array(pairs).T[:, :, None]

@@ -69,9 +69,17 @@ def test_cadences_from_a_second_to_a_week(step_s: int) -> None:
     assert len(series) == 50
 
 
-def test_a_cadence_beyond_a_week_is_refused() -> None:
-    with pytest.raises(UnusableData, match=r"every 30\.0 days"):
-        regularise("one", one(np.arange(50.0), 30 * 86_400), SPEC)
+def test_a_cadence_beyond_a_month_is_refused() -> None:
+    with pytest.raises(UnusableData, match=r"every 45\.0 days"):
+        regularise("one", one(np.arange(50.0), 45 * 86_400), SPEC)
+
+
+def test_calendar_months_are_one_cadence_though_they_differ_in_length() -> None:
+    months = np.arange("1949-01", "1961-01", dtype="datetime64[M]").astype("datetime64[ms]")
+    values = np.arange(len(months), dtype=float)
+    series, _ = regularise("one", {"value": (months, values)}, SPEC)
+    np.testing.assert_array_equal(series.channels["value"], values)
+    assert abs(series.times - months).max() < np.timedelta64(3, "D")
 
 
 def test_asked_cadence_wins() -> None:

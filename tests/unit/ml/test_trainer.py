@@ -85,6 +85,7 @@ def test_same_seed_same_weights_other_seed_other_weights() -> None:
     torch.manual_seed(2)
     assert same(one, train(raw, BRIEF.override({"dropout": 0.3})))
     assert not same(one, train(raw, BRIEF.override({"dropout": 0.3, "seed": 1})))
+    assert not same(train(raw, BRIEF), train(raw, BRIEF.override({"seed": 1})))
 
 
 def test_alone_or_among_others_the_same() -> None:

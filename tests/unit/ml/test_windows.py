@@ -62,6 +62,7 @@ def test_shapes() -> None:
     found = origins(np.ones(50, bool), np.ones(50, bool), slice(40, 50), 8, 4)
     assert found.counted.shape == (len(found), 4)
     assert found.counted.sum(axis=0).tolist() == [10, 10, 10, 10]
+    assert found.forecast_rows == 10
     assert gather(values, found.rows - 7, 8).shape == (len(found), 8, 3)
 
 

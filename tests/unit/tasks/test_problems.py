@@ -7,7 +7,7 @@ import pytest
 from db.errors import Conflict, KeyReused, NoActiveVersion, NotFound, OverQuota, Saturated, Stale, StoreError
 from ml import errors as ml_errors
 from ml.errors import InsufficientData, ModelError, SpecInvalid
-from ml.readiness import Requirement
+from ml.requirement import Requirement
 from tasks.problems import CATALOGUE, of, problem
 
 

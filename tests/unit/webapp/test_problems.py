@@ -18,7 +18,7 @@ from db.errors import Conflict, FenceLost, KeyReused, OverQuota, Saturated, Stal
 from db.errors import NotFound as NoRow
 from db.tenants import Identity
 from ml.errors import InsufficientData, ScenarioOutOfBounds, SpecInvalid
-from ml.readiness import Requirement
+from ml.requirement import Requirement
 from tasks import submit
 from tasks.problems import CATALOGUE
 from tests.support.web import make_house, make_runtime
