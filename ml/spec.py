@@ -118,7 +118,10 @@ class ModelSpec:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form; `from_dict` reads it back."""
-        return asdict(self) | {"targets": list(self.targets), "covariates": list(self.covariates)}
+        # By name: dataclasses.asdict copies every member deeply, which is most of the time a batch of ten thousand takes to be accepted.
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        lists = {"targets": list(self.targets), "covariates": list(self.covariates)}
+        return plain | lists | {"split": {part: getattr(self.split, part) for part in Split.__dataclass_fields__}}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:

@@ -47,8 +47,10 @@ def resolved(
     session: Session, found: Sequence[Entity], preset: Recipe, target: str | None, overrides: Mapping[str, Any]
 ) -> dict[int, ModelSpec]:
     """The spec of each of many entities, by id, in one query and unmeasured: the worker measures each when its turn comes."""
-    held = observations.coverage_many(session, [entity.id for entity in found]) if preset.covariates else {}
-    return {entity.id: preset.resolve(target, _known(held.get(entity.id, {})), overrides) for entity in found}
+    if not preset.covariates:  # nothing in it depends on what an entity has
+        return dict.fromkeys((entity.id for entity in found), preset.resolve(target, {}, overrides))
+    held = observations.coverage_many(session, [entity.id for entity in found])
+    return {entity.id: preset.resolve(target, _known(held[entity.id]), overrides) for entity in found}
 
 
 def measured(session: Session, entity: Entity, preset: Recipe, spec: ModelSpec, look_back_hours: float | None) -> Readiness:
