@@ -402,7 +402,7 @@ class Forecast(Base):
     data_rev: Mapped[int] = mapped_column(BigInteger)
     data_until: Mapped[datetime]
     made_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    #: The forecast as clients read it (API §7).
+    #: The forecast as clients read it.
     body: Mapped[Json]
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id", "entity_id"], ["entities.tenant_id", "entities.id"], ondelete="CASCADE"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from ml.series import Floats, Times
 
-#: Inputs are clipped to this many deviations: beyond it a value says "very far", and no more (measured, DESIGN §5).
+#: Inputs are clipped to this many deviations: beyond it a value says "very far", and no more.
 CLIP = 6.0
 #: Rows' worth of the fit part's own spread mixed into each running variance, so that a window that begins flat has a scale at all.
 PRIOR_ROWS = 2.0

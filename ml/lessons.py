@@ -1,7 +1,7 @@
 """The mind's textbook: the fit part laid out so that every row read is also a row learned from.
 
 Overlapping windows compute each row `window` times to learn from it once. Here the rows are read in chunks of two windows with a loss at
-each row (dense supervision), which gives the same gradient for a fraction of the work: DESIGN §5 has the measurements.
+each row (dense supervision), which learns the same from a fraction of the work: `bench/training.py` compares.
 """
 
 from __future__ import annotations

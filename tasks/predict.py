@@ -79,7 +79,7 @@ def _predict(shop: Workshop, work: Work) -> None:
 
 
 def answer(served: Served, made: Forecast) -> Json:
-    """The forecast as clients read it (API §7)."""
+    """The forecast as clients read it."""
     version = served.version
     origin = {"kind": made.served_by, "model": version.model_id, "version": version.semver}
     return made.as_dict() | {"entity": served.entity.name, "made_at": _iso(datetime.now(UTC)), "served_by": origin, "cached": False}

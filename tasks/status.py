@@ -18,7 +18,7 @@ BATCH_TTL_S = 1
 
 
 def document(job: Job, *, position: int | None = None, items: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """The job as clients read it (API §2), without links. `items` are a parent's children by state."""
+    """The job as clients read it, without links. `items` are a parent's children by state."""
     progress = {k: v for k, v in job.progress.items() if k not in ("seq", "finish_at")}
     if items is not None:
         progress["items"] = {"total": job.children, **items}

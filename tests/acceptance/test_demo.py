@@ -117,11 +117,9 @@ def _answers(said: str) -> list[dict[str, object]]:
 
 
 def _at_hand() -> list[Any]:
-    """Every real series; those that cannot be trained today must say so here, until they can."""
-    too_sparse = pytest.mark.xfail(raises=click.ClickException, strict=True, reason="rows a month apart; the longest cadence is a week")
-    marks = {"airpassengers": (too_sparse,)}
+    """Every real series."""
     files = sorted(Path(os.environ.get("FLEETCAST_TEST_DATA") or "/nowhere").glob("*/series.parquet"))
-    return [pytest.param(file, id=file.parent.name, marks=marks.get(file.parent.name, ())) for file in files]
+    return [pytest.param(file, id=file.parent.name) for file in files]
 
 
 @pytest.mark.slow
