@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 # Plain pip: it takes the CPU build of torch where one is at hand. Pins are in constraints.txt.
-INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable
 
 .PHONY: help demo test test-slow check up down bench-training clean
 
