@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from ml.spec import ModelSpec
@@ -65,10 +65,9 @@ class TrainJob:
 
 
 @dataclass(frozen=True, slots=True)
-class PredictJob:
-    """Forecast one target of one entity with its active version, or with a pinned one."""
+class _Asked:
+    """What every question about the future names."""
 
-    kind: ClassVar[str] = "predict"
     queue: ClassVar[str] = INTERACTIVE
     shape_key: ClassVar[str | None] = None
     entity: str
@@ -97,37 +96,20 @@ class PredictJob:
 
 
 @dataclass(frozen=True, slots=True)
-class WhatIfJob:
+class PredictJob(_Asked):
+    """Forecast one target of one entity with its active version, or with a pinned one."""
+
+    kind: ClassVar[str] = "predict"
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfJob(_Asked):
     """Forecast named scenarios beside a baseline."""
 
     kind: ClassVar[str] = "what_if"
-    queue: ClassVar[str] = INTERACTIVE
-    shape_key: ClassVar[str | None] = None
-    entity: str
-    target: str
-    #: Steps and interval level; None are the version's own.
-    horizon: int | None = None
-    level: float | None = None
     #: As the client wrote them: [{"name": …, "changes": [{"channel", "op", "value", "steps"}]}].
-    scenarios: tuple[Mapping[str, Any], ...] = field(default=())
+    scenarios: Sequence[Mapping[str, Any]] = ()
     bounds: Literal["warn", "clamp", "reject"] = "warn"
-    version: str | None = None
-
-    @property
-    def model(self) -> str:
-        """Name of the lineage that answers."""
-        return self.target
-
-    @property
-    def label(self) -> str:
-        return f"{self.entity} {self.target}"
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"scenarios": [dict(s) for s in self.scenarios]}
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        return cls(**{**stored, "scenarios": tuple(stored["scenarios"])})
 
 
 JobSpec = TrainJob | PredictJob | WhatIfJob

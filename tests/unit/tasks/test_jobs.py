@@ -14,7 +14,7 @@ JOBS: list[JobSpec] = [
     TrainJob("user-42", "health-daily", ModelSpec(("rhr",), ("steps",), window=30, seed=4), "rhr", "always", 168.0),
     PredictJob("user-42", "rhr", 7, 0.9, "1.0.2"),
     PredictJob("user-42", "rhr"),
-    WhatIfJob("user-42", "rhr", 7, 0.9, (SCENARIO,), "clamp"),
+    WhatIfJob("user-42", "rhr", 7, 0.9, scenarios=[SCENARIO], bounds="clamp"),
 ]
 
 
