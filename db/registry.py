@@ -67,9 +67,7 @@ def ensure_model(session: Session, tenant_id: str, entity_id: int, name: str, ki
     return _found(made or find_model(session, tenant_id, entity_id, name, kind), "entity", str(entity_id))
 
 
-def ensure_models(
-    session: Session, tenant_id: str, wanted: Collection[tuple[int, str]], kind: str = "forecast"
-) -> dict[tuple[int, str], str]:
+def ensure_models(session: Session, tenant_id: str, wanted: Collection[Lineage], kind: str = "forecast") -> dict[Lineage, str]:
     """The lineages of many (entity id, name), made where missing, as model ids. One statement however many there are."""
     known = find_models(session, tenant_id, wanted, kind)
     missing = sorted(set(wanted) - known.keys())  # in order, so that two that make the same ones wait for each other in a row
@@ -81,9 +79,7 @@ def ensure_models(
     return find_models(session, tenant_id, wanted, kind)
 
 
-def find_models(
-    session: Session, tenant_id: str, wanted: Collection[tuple[int, str]], kind: str = "forecast"
-) -> dict[tuple[int, str], str]:
+def find_models(session: Session, tenant_id: str, wanted: Collection[Lineage], kind: str = "forecast") -> dict[Lineage, str]:
     """Those of the lineages that there are."""
     asked = sa.select(Model.entity_id, Model.name, Model.id).where(
         Model.tenant_id == tenant_id,

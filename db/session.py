@@ -50,16 +50,20 @@ def to_json(value: Any) -> str:
     try:
         written = json.dumps(value, allow_nan=False)
     except ValueError:
-        written = json.dumps(_finite(value), allow_nan=False)
-    return written.replace("\\u0000", "")
+        return json.dumps(_taken(value), allow_nan=False)
+    # Only a sign that there may be one: the same six characters are also how a backslash before "u0000" is written.
+    return json.dumps(_taken(value), allow_nan=False) if "\\u0000" in written else written
 
 
-def _finite(value: Any) -> Any:
+def _taken(value: Any) -> Any:
+    """The value with everything that Postgres would refuse taken out of it."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.replace("\0", "")
     if isinstance(value, dict):
-        return {key: _finite(member) for key, member in value.items()}
-    return [_finite(member) for member in value] if isinstance(value, (list, tuple)) else value
+        return {_taken(key): _taken(member) for key, member in value.items()}
+    return [_taken(member) for member in value] if isinstance(value, (list, tuple)) else value
 
 
 def make_sessions(engine: Engine) -> Sessions:

@@ -16,6 +16,8 @@ from db.session import to_json
         ([1.5, float("inf"), -float("inf")], [1.5, None, None]),
         ({"deep": [{"x": (float("nan"), 2)}]}, {"deep": [{"x": [None, 2]}]}),
         ({"detail": "a\0b"}, {"detail": "ab"}),
+        ({"a\0": [float("nan"), "\0"]}, {"a": [None, ""]}),
+        ({"written": "a\\u0000b", "ends": "\\u0000"}, {"written": "a\\u0000b", "ends": "\\u0000"}),
         ({"plain": "ä", "n": 1, "none": None, "yes": True}, {"plain": "ä", "n": 1, "none": None, "yes": True}),
     ],
 )
