@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -156,8 +155,3 @@ class Lease:
                 held.lost = True
             else:
                 held.cancel, held.drain, held.overdue = pulse.cancel, pulse.drain, pulse.deadline_passed
-
-
-def finish_at(seconds: float) -> str:
-    """The moment so many seconds from now, as clients read it."""
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -12,6 +12,7 @@ from db.board import Board, Breaker, make_redis
 from db.cache import ForecastCache
 from db.session import Sessions, make_engine, make_sessions
 from ml.recipes import Recipe, presets
+from tasks.pace import Pace
 from tasks.settings import Settings
 
 
@@ -25,6 +26,7 @@ class Runtime:
     cache: ForecastCache
     #: The presets as this operator set them.
     recipes: Mapping[str, Recipe]
+    pace: Pace = field(default_factory=Pace)
 
     def close(self) -> None:
         self.engine.dispose()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from db import ledger
 from db.models import RUNNING, Job
-from db.session import Sessions
 from tasks.runtime import Runtime
 
 #: Seconds an unfinished job's mirror lives: a lost write misleads a poller for no longer.
@@ -17,8 +16,8 @@ UNFINISHED_TTL_S = 15
 BATCH_TTL_S = 1
 
 
-def document(job: Job, *, position: int | None = None, items: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """The job as clients read it, without links. `items` are a parent's children by state."""
+def document(job: Job, *, position: int | None = None, items: Mapping[str, int] | None = None, left_s: float | None = None) -> dict[str, Any]:
+    """The job as clients read it, without links. `items` are a parent's children by state; `left_s` is how long it may still take."""
     progress = {k: v for k, v in job.progress.items() if k not in ("seq", "finish_at")}
     if items is not None:
         progress["items"] = {"total": job.children, **items}
@@ -37,7 +36,7 @@ def document(job: Job, *, position: int | None = None, items: Mapping[str, int] 
         "target": job.spec.get("target"),
         "spec": job.spec,
         "queue": {"name": job.queue, "position": position},
-        "estimated_finish_at": None if job.terminal else job.progress.get("finish_at"),
+        "estimated_finish_at": None if job.terminal else job.progress.get("finish_at") or finish_at(left_s),
         "progress": progress,
         "attempt": job.attempt,
         "max_attempts": job.max_attempts,
@@ -59,16 +58,24 @@ def read(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
 
 def fresh(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
     """The document as Postgres knows it."""
-    found = describe(runtime.sessions, tenant_id, job_id)
+    found = describe(runtime, tenant_id, job_id)
     show(runtime, found)
     return found
 
 
-def describe(sessions: Sessions, tenant_id: str, job_id: str) -> dict[str, Any]:
-    with sessions() as session:
+def describe(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
+    with runtime.sessions() as session:
         job = ledger.get(session, tenant_id, job_id)
         items = ledger.item_counts(session, job.id) if job.children is not None else None
-        return document(job, position=ledger.position(session, job), items=items)
+        position = ledger.position(session, job)
+        if not job.terminal:
+            runtime.pace.learn(session)
+        return document(job, position=position, items=items, left_s=runtime.pace.seconds_left(job, position))
+
+
+def finish_at(seconds: float | None) -> str | None:
+    """The moment so many seconds from now, as clients read it."""
+    return None if seconds is None else _iso(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 def show(runtime: Runtime, found: Mapping[str, Any]) -> None:

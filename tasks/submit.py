@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from psycopg.errors import ForeignKeyViolation
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from db import entities, ledger, registry
@@ -156,22 +156,50 @@ def _predict_batch(runtime: Runtime, session: Session, asker: Asker, order: Pred
 
 def _once(runtime: Runtime, asker: Asker, place: Callable[[Session], Submitted]) -> Submitted:
     """Place a job in one transaction with its Idempotency-Key, then ring. The job exists once this returns."""
+    job_id: str | None = None
     try:
         with runtime.sessions.begin() as session:
-            if asker.key is not None:
-                twin = ledger.recall(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256)
-                if twin is not None:
-                    return Submitted(twin, replayed=True)
-            submitted = place(session)
-            if asker.key is not None:
-                ledger.remember(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256, submitted.job.id)
+            submitted = _recalled(session, asker) or _placed(session, asker, place)
+            job_id = submitted.job.id
     except IntegrityError as error:
         if isinstance(error.orig, ForeignKeyViolation):
             raise NotFound("entity", "that was erased while this was asked") from error
         raise
-    if submitted.forecast is None:
+    except OperationalError:
+        written = None if job_id is None else _written(runtime, asker, job_id)
+        if written is None:
+            raise
+        submitted = replace(submitted, job=written)
+    if submitted.forecast is None and not submitted.replayed:
         _ring(runtime)
     return submitted
+
+
+def _recalled(session: Session, asker: Asker) -> Submitted | None:
+    """What this Idempotency-Key was answered with before."""
+    if asker.key is None:
+        return None
+    twin = ledger.recall(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256)
+    return None if twin is None else Submitted(twin, replayed=True)
+
+
+def _placed(session: Session, asker: Asker, place: Callable[[Session], Submitted]) -> Submitted:
+    submitted = place(session)
+    if asker.key is not None:
+        ledger.remember(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256, submitted.job.id)
+    return submitted
+
+
+def _written(runtime: Runtime, asker: Asker, job_id: str) -> Job | None:
+    """The job, where the connection broke at COMMIT and took only its answer along.
+
+    Where Postgres is still at that COMMIT the client hears 503 and asks again; with an Idempotency-Key it then gets this job.
+    """
+    try:
+        with runtime.sessions() as session:
+            return ledger.get(session, asker.tenant_id, job_id)
+    except NotFound:
+        return None
 
 
 def _ring(runtime: Runtime) -> None:

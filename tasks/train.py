@@ -17,8 +17,8 @@ from ml.series import RawChannels
 from ml.trainer import Case, Epoch, Fitted, fit, prepare
 from tasks.execute import Work
 from tasks.jobs import TrainJob
-from tasks.lease import finish_at
 from tasks.readiness import measured, since
+from tasks.status import finish_at
 from tasks.workshop import Workshop
 
 #: Share of a training's progress when an epoch loop begins and ends; fetching, judging and publishing are the rest.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import request
@@ -22,8 +23,10 @@ Document = dict[str, Any]
 #: What a view answers with: the body, the status, the headers.
 Answer = tuple[Document, int, dict[str, str]]
 
-#: Seconds until an unfinished job of a queue is worth asking about again.
+#: Seconds until an unfinished job of a queue is worth asking about again while nobody can say when it will end.
 ASK_AGAIN_S = {"interactive": 1, "batch": 5, "train": 5}
+#: Longest a poller is sent away, whatever the estimate: it may be wrong, and a cancel should be seen.
+LONGEST_S = 60
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})\b")
 
 
@@ -80,8 +83,16 @@ def watching(found: Document) -> dict[str, str]:
     """The headers that tell a poller what it has seen and when to come again."""
     headers = {"ETag": f'"{etag(found)}"'}
     if not found["terminal"]:
-        headers["Retry-After"] = str(ASK_AGAIN_S.get(found["queue"]["name"], 5))
+        headers["Retry-After"] = str(_ask_again(found))
     return headers
+
+
+def _ask_again(found: Document) -> int:
+    """Half of what is left: a poller that comes early is sent away for a shorter while, and is never late by more than that."""
+    if found["estimated_finish_at"] is None:
+        return ASK_AGAIN_S.get(found["queue"]["name"], 5)
+    left = datetime.fromisoformat(found["estimated_finish_at"]) - datetime.now(UTC)
+    return min(LONGEST_S, max(1, math.ceil(left.total_seconds() / 2)))
 
 
 def etag(found: Document) -> str:

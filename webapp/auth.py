@@ -16,6 +16,8 @@ from webapp.problems import Refusal
 PREFIX = "/api/v1"
 #: A revoked key is refused at most so many seconds later.
 TRUSTED_S = 10.0
+#: What cannot be undone, and what changes the answers that everybody gets. A phone's backend can do its work without these.
+OPERATE = frozenset({"entities.delete_entity", "models.activate", "models.rollback", "models.delete_version"})
 #: Keys remembered at once; far more than one process sees in ten seconds.
 REMEMBERED = 4096
 
@@ -45,7 +47,7 @@ class Door:
 
 
 def guard(app: Flask, door: Door) -> None:
-    """Let nobody below PREFIX without a key that has the scope of the method."""
+    """Let nobody below PREFIX without a key that has the scope of the view."""
 
     @app.before_request
     def check() -> None:
@@ -54,10 +56,17 @@ def guard(app: Flask, door: Door) -> None:
         identity = door.admit(_presented())
         if identity is None:
             raise _unauthenticated("The key is unknown, expired or revoked.")
-        needed = "read" if request.method in ("GET", "HEAD", "OPTIONS") else "write"
+        needed = scope_of(request.endpoint, request.method)
         if needed not in identity.scopes:
             raise Refusal("forbidden_scope", f"This needs a key with the scope `{needed}`.")
         g.identity = identity
+
+
+def scope_of(endpoint: str | None, method: str) -> str:
+    """The scope that a request needs: `read` to look, `operate` for what OPERATE names, `write` for the rest."""
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return "read"
+    return "operate" if endpoint in OPERATE else "write"
 
 
 def _presented() -> str:

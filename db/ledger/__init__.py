@@ -13,7 +13,21 @@ from db.ledger.intake import NewJob, admit, recall, remember, submit, submit_bat
 from db.ledger.invariants import INVARIANTS, violations
 from db.ledger.leases import Pulse, beat, cancelled, crashed, drain, fail, hold, release, retry_later, succeed
 from db.ledger.moves import Moved
-from db.ledger.reads import QueueDepth, get, item_counts, items, page, position, queues, typical_seconds
+from db.ledger.reads import (
+    QueueDepth,
+    Sought,
+    attempts,
+    find,
+    get,
+    item_counts,
+    items,
+    page,
+    position,
+    queues,
+    survey,
+    throughput,
+    typical_seconds,
+)
 from db.ledger.sweeps import LIMIT, expire, finish_cancels, purge, reap
 
 __all__ = [
@@ -25,7 +39,9 @@ __all__ = [
     "NewJob",
     "Pulse",
     "QueueDepth",
+    "Sought",
     "admit",
+    "attempts",
     "beat",
     "cancel",
     "cancelled",
@@ -36,6 +52,7 @@ __all__ = [
     "due",
     "expire",
     "fail",
+    "find",
     "finish_cancels",
     "get",
     "hold",
@@ -57,6 +74,8 @@ __all__ = [
     "submit",
     "submit_batch",
     "succeed",
+    "survey",
+    "throughput",
     "typical_seconds",
     "unanswered",
     "violations",

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import select, text, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, exists, func, select, text, tuple_
+from sqlalchemy.orm import Session, aliased
 
 from db.errors import NotFound
 from db.ledger.moves import item_counts
-from db.models import QUEUED, Job
+from db.models import QUEUED, Attempt, Entity, Job, Tenant
 
-__all__ = ["QueueDepth", "get", "item_counts", "items", "page", "position", "queues", "typical_seconds"]
+__all__ = [
+    "QueueDepth",
+    "Sought",
+    "attempts",
+    "find",
+    "get",
+    "item_counts",
+    "items",
+    "page",
+    "position",
+    "queues",
+    "survey",
+    "throughput",
+    "typical_seconds",
+]
 
 #: Beyond this a job's place in its queue is no longer counted.
 FAR = 1000
@@ -46,12 +60,22 @@ SELECT count(*) FROM (
 
 # The newest few thousand ends are looked at, not the whole table: a kind that is not among them has no typical time now.
 _TYPICAL = text("""
-SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FROM (
-  SELECT extract(epoch FROM finished_at - started_at) AS seconds FROM (
+SELECT kind, percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FROM (
+  SELECT kind, extract(epoch FROM finished_at - started_at) AS seconds, row_number() OVER (PARTITION BY kind ORDER BY finished_at DESC) AS n
+  FROM (
     SELECT kind, state, children, started_at, finished_at FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 5000
   ) AS newest
-  WHERE kind = :kind AND state = 'succeeded' AND children IS NULL ORDER BY finished_at DESC LIMIT :last
+  WHERE state = 'succeeded' AND children IS NULL
 ) AS runs
+WHERE n <= :last GROUP BY kind
+""")
+
+_THROUGHPUT = text("""
+SELECT queue, count(*) / greatest(1, extract(epoch FROM clock_timestamp() - min(finished_at))) AS per_s FROM (
+  SELECT queue, children, started_at, finished_at FROM jobs
+  WHERE finished_at > clock_timestamp() - make_interval(secs => :over_s) ORDER BY finished_at DESC LIMIT 5000
+) AS newest
+WHERE children IS NULL AND started_at IS NOT NULL GROUP BY queue HAVING count(*) >= 5
 """)
 
 
@@ -112,7 +136,70 @@ def position(session: Session, job: Job) -> int | None:
     return int(session.execute(_POSITION, given).scalar_one())
 
 
-def typical_seconds(session: Session, kind: str, *, last: int = 100) -> float | None:
-    """How long the last successful jobs of this kind ran (the median); None when there were none lately."""
-    median: float | None = session.execute(_TYPICAL, {"kind": kind, "last": last}).scalar_one()
-    return median
+def typical_seconds(session: Session, *, last: int = 100) -> dict[str, float]:
+    """How long the last successful jobs of each kind ran (the median); kinds without any lately are left out."""
+    return {kind: float(median) for kind, median in session.execute(_TYPICAL, {"last": last})}
+
+
+def throughput(session: Session, *, over_s: float = 300) -> dict[str, float]:
+    """Jobs a second that each queue got through, since the oldest end within the last `over_s`.
+
+    Queues in which fewer than five ended are left out: they tell of what was asked, not of what can be done.
+    """
+    return {queue: float(per_s) for queue, per_s in session.execute(_THROUGHPUT, {"over_s": over_s})}
+
+
+def find(session: Session, job_id: str) -> Job:
+    """The job whoever's it is: for operators, never for a client's request."""
+    job = session.scalars(select(Job).where(Job.id == job_id).execution_options(populate_existing=True)).one_or_none()
+    if job is None:
+        raise NotFound("job", job_id)
+    return job
+
+
+def attempts(session: Session, job_id: str) -> list[Attempt]:
+    """The tries at a job, the first one first."""
+    return list(session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number, Attempt.fence)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sought:
+    """Which jobs an operator means; what is None narrows nothing."""
+
+    tenant_id: str | None = None
+    state: str | None = None
+    kind: str | None = None
+    queue: str | None = None
+    #: The entity's name.
+    entity: str | None = None
+    #: Asked for or ended no longer ago than this.
+    since: timedelta | None = None
+    #: Of the problem it failed with.
+    code: str | None = None
+    #: Whether items of batches are meant too.
+    items: bool = True
+    #: Only jobs that do the work themselves (of a batch its items), and that nobody has asked for again.
+    not_retried: bool = False
+
+
+def survey(session: Session, sought: Sought, limit: int) -> list[tuple[Job, str]]:
+    """The jobs of all tenants that are sought, newest first (ids sort by time), each with the name of its tenant."""
+    found = select(Job, Tenant.name).join(Tenant, Tenant.id == Job.tenant_id).where(*_sought(sought))
+    return [(job, tenant) for job, tenant in session.execute(found.order_by(Job.id.desc()).limit(limit))]
+
+
+def _sought(sought: Sought) -> list[ColumnElement[bool]]:
+    same = {Job.tenant_id: sought.tenant_id, Job.state: sought.state, Job.kind: sought.kind, Job.queue: sought.queue}
+    conditions = [column == value for column, value in same.items() if value is not None]
+    if sought.entity is not None:
+        conditions.append(Job.entity_id.in_(select(Entity.id).where(Entity.name == sought.entity)))
+    if sought.code is not None:
+        conditions.append(Job.error["code"].astext == sought.code)
+    if sought.since is not None:
+        conditions.append(func.greatest(Job.created_at, Job.finished_at) >= func.clock_timestamp() - sought.since)
+    if not sought.items:
+        conditions.append(Job.parent_id.is_(None))
+    if sought.not_retried:
+        again = aliased(Job)
+        conditions += [Job.children.is_(None), ~exists().where(again.retry_of == Job.id)]
+    return conditions

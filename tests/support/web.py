@@ -76,7 +76,7 @@ class House:
     runtime: Runtime
     app: Flask
 
-    def caller(self, tenant: str, scopes: Sequence[str] = ("read", "write")) -> Caller:
+    def caller(self, tenant: str, scopes: Sequence[str] = tenants.SCOPES) -> Caller:
         """A new tenant, or a new key of an old one."""
         with self.runtime.sessions.begin() as session:
             known = {t.name: t for t in tenants.list_tenants(session)}

@@ -141,6 +141,18 @@ def test_the_typical_time_is_the_median_of_recent_successes(sessions: Sessions) 
     ran(sessions, acme, 5000, ok=False)
     ran(sessions, acme, 7000, kind="predict")
     with sessions.begin() as session:
-        assert ledger.typical_seconds(session, "train", last=3) == pytest.approx(20, abs=1)
-        assert ledger.typical_seconds(session, "train") == pytest.approx(25, abs=1)
-        assert ledger.typical_seconds(session, "backtest") is None
+        assert ledger.typical_seconds(session, last=3) == pytest.approx({"train": 20, "predict": 7000}, abs=1)
+        assert ledger.typical_seconds(session)["train"] == pytest.approx(25, abs=1)
+
+
+def test_throughput_counts_what_ended_lately_in_queues_that_were_busy(sessions: Sessions) -> None:
+    acme = desk.tenant(sessions)
+    with sessions.begin() as session:
+        assert ledger.throughput(session) == {}
+    for _ in range(4):
+        ran(sessions, acme, 1, queue="interactive")
+    for ok in (True, False, True, True, True, True):
+        ran(sessions, acme, 1, ok=ok)
+    with sessions.begin() as session:
+        assert ledger.throughput(session) == {"train": pytest.approx(6)}
+        assert ledger.throughput(session, over_s=0) == {}

@@ -48,6 +48,27 @@ def test_scopes(house: House, scopes: tuple[str, ...], get: int, put: int) -> No
     assert all(a.json["code"] == "forbidden_scope" for a in answers if a.status_code == 403)
 
 
+def test_what_needs_the_operators_key(house: House, trained: Caller) -> None:
+    writer = house.caller("mine", ("read", "write"))
+    model = writer.get("/models").json["data"][0]["id"]
+    calls = [
+        ("POST", f"/models/{model}/activate", {"version": "1.0.0"}),
+        ("POST", f"/models/{model}/rollback", {}),
+        ("DELETE", f"/models/{model}/versions/1.0.0", None),
+        ("DELETE", "/entities/u", None),
+    ]
+    refused = [writer.call(*call) for call in calls]
+    assert [answer.status_code for answer in refused] == [403] * 4
+    assert all("`operate`" in answer.json["detail"] for answer in refused)
+    operator = house.caller("mine", ("operate",))
+    assert operator.post(f"/models/{model}/activate", {"version": "1.0.0"}).status_code == 200
+    assert operator.delete("/entities/u").status_code == 204
+
+
+def test_every_view_for_operators_is_there(house: House) -> None:
+    assert auth.OPERATE <= house.app.view_functions.keys()
+
+
 def test_an_expired_key_is_refused(house: House, me: Caller) -> None:
     with house.runtime.sessions.begin() as session:
         _, key = tenants.issue_key(session, me.tenant_id, "old", expires_at=datetime.now(UTC) - timedelta(seconds=1))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
 from db import ledger
+from tasks import pace
 from tasks.problems import problem
+from tests.support.ledger import pass_by
 from tests.support.web import Caller, House, days
 
 TRAIN = {"entity": "u", "recipe": "health-daily"}
@@ -215,3 +218,19 @@ def test_unknown_jobs(me: Caller, job_id: str) -> None:
     answers: list[Any] = [me.get(f"/jobs/{job_id}{rest}") for rest in ("", "?wait=1", "/result", "/items")]
     answers += [me.post(f"/jobs/{job_id}/{verb}") for verb in ("cancel", "retry")]
     assert {(a.status_code, a.json["code"]) for a in answers} == {(404, "job_not_found")}
+
+
+def test_when_to_ask_again_comes_from_jobs_that_ended(house: House, ready: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "LEARNT_S", 0)
+    first = ready.post("/models/train", TRAIN)
+    assert (first.headers["Retry-After"], first.json["estimated_finish_at"]) == ("5", None)
+    claim = house.claim(first.json["id"])
+    pass_by(house.runtime.sessions, claim.job_id, "started_at", 19)
+    with house.runtime.sessions.begin() as session:
+        ledger.succeed(session, claim.job_id, claim.fence, {})
+    queued = ready.post("/models/train", TRAIN)
+    assert queued.headers["Retry-After"] == "10"
+    left = datetime.fromisoformat(queued.json["estimated_finish_at"]) - datetime.now(UTC)
+    assert 17 < left.total_seconds() < 20
+    house.claim(queued.json["id"])
+    assert ready.get(f"/jobs/{queued.json['id']}").headers["Retry-After"] == "10"
