@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,81 +14,44 @@ import safetensors
 import safetensors.torch
 import torch
 
+from ml import shelf
 from ml.errors import ArtefactCorrupt, SpecInvalid
 from ml.features import Scaler, Season
 from ml.fitted import Epoch, Fitted
 from ml.intervals import IntervalTable
 from ml.metrics import Scores
 from ml.networks import DirectLstm
+from ml.shelf import MANIFEST, Saved, Taken
 from ml.spec import ModelSpec
 
-#: Raised when a reader of the older form could not read the newer one.
-FORMAT = 1
-WEIGHTS, MANIFEST, HISTORY, SUMMARY = "weights.safetensors", "manifest.json", "history.json", "summary.txt"
-ADDRESS = re.compile(r"[0-9a-f]{64}")
-#: A manifest is a few hundred kilobytes at the longest horizon; more is none of ours.
-LARGEST_MANIFEST = 16 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    #: Hash of the manifest, which holds the hash of every other file.
-    sha256: str
-    #: Of all files together.
-    bytes: int
-    path: Path
+WEIGHTS, HISTORY, SUMMARY = "weights.safetensors", "history.json", "summary.txt"
 
 
 def save(fitted: Fitted, root: Path) -> Saved:
-    """Write root/<aa>/<sha256>/ so that it is whole or not there at all, whatever dies when.
-
-    Temp folder inside `root`, every file synced, then renamed, then the parent synced. Saving the same model again changes nothing.
-    """
-    files = _files(fitted)
-    manifest = _json(_manifest(fitted, files))
-    files[MANIFEST] = manifest
-    address = hashlib.sha256(manifest).hexdigest()
-    folder = _folder(root, address)
-    try:
-        os.utime(folder)  # there already: taken up again, which whoever collects abandoned folders can tell by its time
-    except FileNotFoundError:
-        _write(files, root, folder)
-    return Saved(address, sum(len(content) for content in files.values()), folder)
+    """Put a model on the shelf: whole or not there at all. Saving the same model again changes nothing."""
+    return shelf.put(root, _manifest(fitted), _files(fitted))
 
 
 def load(root: Path, sha256: str, device: str = "cpu") -> Fitted:
     """Read a model back, every byte of it checked before use. Raises ArtefactCorrupt saying what differs."""
-    if not ADDRESS.fullmatch(sha256):
-        raise ArtefactCorrupt(f"{sha256!r} is no artefact's address.")
-    folder = _folder(root, sha256)
-    manifest = _parsed(_checked(folder / MANIFEST, sha256, None))
+    taken = shelf.take(root, sha256)
     try:
-        return _restored(manifest, folder, device)
+        return _restored(taken, device)
     except (KeyError, TypeError, ValueError, AttributeError, SpecInvalid) as error:
         raise ArtefactCorrupt(f"The manifest of {sha256[:12]} cannot be understood: {error!r}.") from error
-
-
-def _folder(root: Path, address: str) -> Path:
-    return root / address[:2] / address
 
 
 def _files(fitted: Fitted) -> dict[str, bytes]:
     weights = {name: tensor.detach().to("cpu").contiguous() for name, tensor in fitted.network.state_dict().items()}
     return {
         WEIGHTS: safetensors.torch.save(weights),
-        HISTORY: _json([epoch.as_dict() for epoch in fitted.history]),
+        HISTORY: shelf.to_json([epoch.as_dict() for epoch in fitted.history]),
         SUMMARY: summary(fitted).encode(),
     }
 
 
-def _json(value: object) -> bytes:
-    """Sorted, and refusing NaN, which is no JSON. Floats are written so that they read back to the bit."""
-    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False).encode()
-
-
-def _manifest(fitted: Fitted, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _manifest(fitted: Fitted) -> dict[str, Any]:
     return {
-        "format": FORMAT,
         "entity": fitted.entity,
         "spec": fitted.spec.as_dict(),
         "served_by": fitted.served_by,
@@ -111,7 +68,6 @@ def _manifest(fitted: Fitted, files: Mapping[str, bytes]) -> dict[str, Any]:
         },
         "warnings": list(fitted.warnings),
         "libraries": _libraries(),
-        "files": {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()},
     }
 
 
@@ -145,67 +101,9 @@ def summary(fitted: Fitted) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write(files: Mapping[str, bytes], root: Path, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=root))
-    try:
-        for name, content in files.items():
-            _write_synced(temporary / name, content)
-        _sync_folder(temporary)
-        temporary.rename(folder)
-    except OSError:
-        # A twin that renamed first wrote the same bytes; anything else is a real failure.
-        if not folder.exists():
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    _sync_folder(folder.parent)
-    _sync_folder(root)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _checked(path: Path, sha256: str, size: int | None) -> bytes:
-    """The file's bytes, once their number and hash are as written down."""
-    try:
-        have = path.stat().st_size
-        if have != size if size is not None else have > LARGEST_MANIFEST:
-            raise ArtefactCorrupt(f"{path.name} has {have} bytes, not {size or f'up to {LARGEST_MANIFEST}'}.", file=path.name)
-        content = path.read_bytes()
-    except OSError as error:
-        raise ArtefactCorrupt(f"{path.name} of {path.parent.name[:12]} cannot be read: {error.strerror}.", file=path.name) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise ArtefactCorrupt(f"{path.name} has hash {found[:12]}…, not {sha256[:12]}….", file=path.name)
-    return content
-
-
-def _parsed(content: bytes) -> dict[str, Any]:
-    try:
-        manifest = json.loads(content)
-    except ValueError as error:
-        raise ArtefactCorrupt("The manifest is no JSON.", file=MANIFEST) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ArtefactCorrupt(f"The manifest is not of format {FORMAT}.", file=MANIFEST)
-    return manifest
-
-
-def _restored(manifest: Mapping[str, Any], folder: Path, device: str) -> Fitted:
+def _restored(taken: Taken, device: str) -> Fitted:
+    manifest, files = taken.manifest, taken.files
     spec = ModelSpec.from_dict(manifest["spec"])
-    files = {name: _checked(folder / name, stated["sha256"], stated["bytes"]) for name, stated in manifest["files"].items()}
     data = manifest["data"]
     return Fitted(
         entity=manifest["entity"],

@@ -102,7 +102,7 @@ def test_a_write_that_fails_leaves_nothing(health: Pair, tmp_path: Path, monkeyp
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ml.artifact._write_synced", full)
+    monkeypatch.setattr("ml.shelf._write_synced", full)
     with pytest.raises(OSError, match="No space"):
         save(health[0], tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
