@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db import ledger
 from db.session import LIVELY
 from tasks.jobs import QUEUES
+from tasks.metrics import BELLS, BELLS_AGAIN, DISPATCHER
 from tasks.queue import make_celery
 from tasks.reconcile import patrols
 from tasks.runtime import Runtime
@@ -39,6 +40,7 @@ class Dispatcher:
 
     def run(self, stop: threading.Event) -> None:
         """Dispatch and reconcile until told to stop. Postgres or the broker may go and come back meanwhile."""
+        self._runtime.serve(DISPATCHER)
         rounds = patrols(self._runtime, stop)
         for patrol in rounds:
             patrol.start()
@@ -87,10 +89,13 @@ class Dispatcher:
         waiting = int(self._broker.llen(queue))
         with self._runtime.sessions.begin() as session:
             bells = ledger.due(session, queue, settings.dispatch_window - waiting)
+            new = len(bells)
             if ledger.unanswered(session, queue, settings.redispatch_s):
                 bells += ledger.lost(session, queue, settings.redispatch_s, self._lying(queue), settings.dispatch_window)
             rung = self._ring(bells)
             ledger.dispatched(session, [bell.job_id for bell in rung])
+        self._runtime.meter.count(BELLS, queue, by=len(rung))
+        self._runtime.meter.count(BELLS_AGAIN, queue, by=max(0, len(rung) - new))
         return len(rung)
 
     def _lying(self, queue: str) -> set[str]:

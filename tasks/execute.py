@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 
 from db import ledger
 from db.errors import FenceLost, NotFound, StoreError
-from db.models import Job, Json
+from db.models import TERMINAL, Job, Json
 from ml.errors import ModelError
-from tasks import problems, status
+from tasks import metrics, problems, status
 from tasks.lease import CancelRequested, DeadlinePassed, DrainRequested, Lease
 from tasks.workshop import Workshop
 
@@ -39,6 +39,7 @@ class Work:
     lease: Lease
     claim: ledger.Claim
     settled: bool = False
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def job(self) -> Job:
@@ -55,12 +56,14 @@ class Work:
         A lock that did not come in time or a Postgres that restarts must not cost the training: the transaction is run again, and
         where the first one did commit, its fence is gone.
         """
+        self.lease.tell(self.job.id)
         for pause in PUBLISH_PAUSES_S:
             try:
                 moved = self._commit(write)
                 break
             except OperationalError as error:
                 log.warning("publication_repeated", job=self.job.id, error=str(error.orig))
+                self.shop.runtime.meter.count(metrics.PUBLICATIONS_REPEATED)
                 time.sleep(pause)
         else:
             moved = self._commit(write)
@@ -102,24 +105,39 @@ class Work:
 
     def _end(self, outcome: str, write: Callable[[Session], list[ledger.Moved] | bool]) -> None:
         """Record the outcome. Where Postgres cannot be reached, or the fence is gone, the reaper has the last word."""
+        self.lease.tell(self.job.id)
         moved: list[ledger.Moved] | bool = []
         try:
             with self.shop.sessions.begin() as session:
                 moved = write(session)
         except (SQLAlchemyError, FenceLost) as error:
             log.warning("outcome_not_recorded", job=self.job.id, outcome=outcome, error=str(error).splitlines()[0])
+            outcome = "fenced" if isinstance(error, FenceLost) else "unrecorded"
+        if moved is False:  # it had its last try, or was to be cancelled
+            outcome = "exhausted"
         self._settle(outcome, moved if isinstance(moved, list) else [])
 
     def _settle(self, outcome: str, moved: Sequence[ledger.Moved] = ()) -> None:
-        """Let go, and mirror what moved: the job, and a batch that ended with it."""
+        """Let go, count, and mirror what moved: the job, and a batch that ended with it."""
         self.settled = True
         self.lease.let_go(self.job.id)
         log.info("attempt_ended", job=self.job.id, kind=self.job.kind, attempt=self.claim.attempt, outcome=outcome)
+        ended = outcome == "exhausted" or any(each.job_id == self.job.id and each.state in TERMINAL for each in moved)
+        self._count(outcome, ended=ended)
         try:
-            for job_id in {self.job.id, *(each.job_id for each in moved)}:
-                status.fresh(self.shop.runtime, self.job.tenant_id, job_id)
+            # The job first: its batch is told of the item, and then of its end.
+            for job_id in dict.fromkeys((self.job.id, *(each.job_id for each in moved))):
+                found = status.fresh(self.shop.runtime, self.job.tenant_id, job_id)
+                if ended:
+                    metrics.count_end(self.shop.runtime.meter, found)
         except (SQLAlchemyError, NotFound):
             log.warning("status_not_mirrored", job=self.job.id)
+
+    def _count(self, outcome: str, *, ended: bool) -> None:
+        meter = self.shop.runtime.meter
+        meter.count(metrics.ATTEMPTS_ENDED, self.job.kind, outcome)
+        if ended:
+            meter.observe(metrics.JOB_RUN, time.monotonic() - self.began, self.job.kind)
 
 
 Handler = Callable[[Workshop, Sequence[Work]], None]
@@ -132,6 +150,7 @@ def run(shop: Workshop, handlers: Mapping[str, Handler], job_id: str, doorbell: 
     if not claims:
         log.debug("stale_doorbell", job=job_id)
         return
+    _count_claims(shop, claims)
     with Lease(shop.runtime, claims) as lease:
         works = [Work(shop, lease, claim) for claim in claims]
         for work in works:
@@ -156,6 +175,15 @@ def _claim(shop: Workshop, job_id: str, owner: str) -> list[ledger.Claim]:
         return [leader]
     with shop.sessions.begin() as session:
         return [leader, *ledger.join_cohort(session, leader, shop.cohort_size - 1, owner, lease_s)]
+
+
+def _count_claims(shop: Workshop, claims: Sequence[ledger.Claim]) -> None:
+    """How long each was due before it was taken up, by Postgres' clock, and how many trainings were taken up together."""
+    for job in (claim.job for claim in claims):
+        assert job.started_at is not None
+        shop.runtime.meter.observe(metrics.JOB_WAIT, (job.started_at - job.available_at).total_seconds(), job.kind)
+    if claims[0].job.shape_key is not None:
+        shop.runtime.meter.observe(metrics.COHORT_SIZE, len(claims))
 
 
 def backoff(attempt: int, base_s: float, cap_s: float) -> float:

@@ -13,8 +13,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db import ledger, registry
-from tasks import problems, status
+from db import census, ledger, registry
+from db.models import TERMINAL, Json
+from tasks import metrics, problems, status
 from tasks.runtime import Runtime
 
 log = structlog.get_logger()
@@ -31,9 +32,20 @@ def reconcile_once(runtime: Runtime) -> dict[str, int]:
     ended = _all(runtime, ledger.finish_cancels)
     expired = _all(runtime, lambda session: ledger.expire(session, error=late))
     reaped = _all(runtime, lambda session: ledger.reap(session, lease_s=settings.lease_s, error=lost))
-    for moved in (*reaped, *expired, *ended):
-        status.fresh(runtime, moved.tenant_id, moved.job_id)
+    for moved in (*expired, *ended):
+        _tell(runtime, moved)
+    for found in [_tell(runtime, moved) for moved in reaped]:
+        if not found["batch"]:  # one that ended with its last item
+            runtime.meter.count(metrics.LEASES_REAPED, found["kind"])
     return {"reaped": len(reaped), "expired": len(expired), "cancelled": len(ended)}
+
+
+def _tell(runtime: Runtime, moved: ledger.Moved) -> Json:
+    """Mirror a job that a sweep moved, and count its end if it is one. Returns its document."""
+    found = status.fresh(runtime, moved.tenant_id, moved.job_id)
+    if moved.state in TERMINAL:
+        metrics.count_end(runtime.meter, found)
+    return found
 
 
 def _all(runtime: Runtime, sweep: Callable[[Session], Sequence[ledger.Moved]]) -> list[ledger.Moved]:
@@ -48,7 +60,7 @@ def _all(runtime: Runtime, sweep: Callable[[Session], Sequence[ledger.Moved]]) -
 
 
 def tidy_once(runtime: Runtime) -> dict[str, int]:
-    """What can wait some minutes: old rows, orphaned artefacts, and a look at every invariant."""
+    """What can wait some minutes: old rows, orphaned artefacts, taking stock, and a look at every invariant."""
     days, hours = runtime.settings.job_retention_days, runtime.settings.idempotency_hours
     purged: Counter[str] = Counter()
     while True:
@@ -57,6 +69,7 @@ def tidy_once(runtime: Runtime) -> dict[str, int]:
         purged.update(found)
         if max(found.values()) < ledger.LIMIT:
             break
+    take_stock(runtime)
     return {**purged, "artefacts": len(collect_orphans(runtime)), "broken": sum(check_invariants(runtime).values())}
 
 
@@ -95,7 +108,19 @@ def check_invariants(runtime: Runtime) -> dict[str, int]:
     for name, count in found.items():
         if count:
             log.error("invariant_broken", invariant=name, rows=count)
+    for name in ledger.INVARIANTS:
+        runtime.meter.hold(metrics.BROKEN, found.get(name, 0), name)
     return found
+
+
+def take_stock(runtime: Runtime) -> None:
+    """What is kept, for operators. It reads whole tables, so no scrape asks for it."""
+    with runtime.sessions() as session:
+        kept = census.stock(session)
+    runtime.meter.hold(metrics.TENANTS, kept.tenants)
+    runtime.meter.hold(metrics.ENTITIES, kept.entities)
+    runtime.meter.hold(metrics.VERSIONS, kept.versions)
+    runtime.meter.hold(metrics.ARTEFACT_BYTES, kept.artefact_bytes)
 
 
 def collect_orphans(runtime: Runtime, *, older_than_s: float = ORPHAN_AFTER_S) -> list[str]:

@@ -12,9 +12,11 @@ from celery import Task
 from celery.signals import task_failure, worker_process_init, worker_process_shutdown, worker_shutting_down
 
 from db import ledger
-from tasks import logs, problems, status
+from db.models import TERMINAL
+from tasks import logs, metrics, problems, status
 from tasks.celery import app
 from tasks.execute import run
+from tasks.jobs import SERVES
 from tasks.predict import predict
 from tasks.runtime import Runtime, open_runtime
 from tasks.settings import load
@@ -38,6 +40,7 @@ class Bench:
             settings = load()
             logs.configure(settings)
             cls.shop = open_workshop(open_runtime(settings, "worker"))
+            cls.shop.runtime.serve(role(settings.host))
         return cls.shop
 
     @classmethod
@@ -45,6 +48,12 @@ class Bench:
         if cls.shop is not None:
             cls.shop.runtime.close()
             cls.shop = None
+
+
+def role(name: str) -> str:
+    """What a worker of this name is: `fleetcast worker train` calls itself `train@<host>`."""
+    kind = name.partition("@")[0]
+    return kind if kind in SERVES else metrics.WORKER
 
 
 def answer(task: Task[Any, Any], job_id: str) -> None:
@@ -75,8 +84,11 @@ def child_died(task_id: str = "", exception: BaseException | None = None, **_: A
     with _runtime() as runtime:
         with runtime.sessions.begin() as session:
             moved = ledger.crashed(session, f"{runtime.settings.host}/{task_id}", max_crashes=runtime.settings.max_crashes, error=error)
+        runtime.meter.count(metrics.WORKER_CRASHES)
         for job in moved:
-            status.fresh(runtime, job.tenant_id, job.job_id)
+            found = status.fresh(runtime, job.tenant_id, job.job_id)
+            if job.state in TERMINAL:
+                metrics.count_end(runtime.meter, found)
     log.error("child_died", jobs=[job.job_id for job in moved], reason=str(exception))
 
 

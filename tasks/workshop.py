@@ -11,6 +11,7 @@ from db.models import Version
 from db.session import Sessions
 from ml import artifact
 from ml.trainer import Fitted
+from tasks.metrics import DEVICE_ALLOCATED, DEVICE_RESERVED, DEVICE_TOTAL
 from tasks.runtime import Runtime
 from tasks.settings import Settings
 
@@ -54,4 +55,16 @@ def open_workshop(runtime: Runtime) -> Workshop:
     device = runtime.settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        _tell_memory(runtime)
     return Workshop(runtime, device)
+
+
+def _tell_memory(runtime: Runtime) -> None:
+    """The card's memory, and what of it this process takes."""
+    card = torch.cuda.current_device()
+    labels = (runtime.settings.host, f"cuda:{card}")
+    total = torch.cuda.get_device_properties(card).total_memory
+    runtime.meter.follow(DEVICE_ALLOCATED, lambda: torch.cuda.memory_allocated(card), *labels)
+    runtime.meter.follow(DEVICE_RESERVED, lambda: torch.cuda.memory_reserved(card), *labels)
+    runtime.meter.follow(DEVICE_TOTAL, lambda: total, *labels)

@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tasks import submit
+from tasks import metrics, submit
 from tasks.dispatcher import Dispatcher
 from tasks.settings import environment, inherited
 from tasks.submit import Asker, TrainOrder
 from tasks.workshop import Workshop
 from tests.support.poisoned import PATIENT, POISON
 from tests.support.road import SMALL, ingest, job, tenant, wave
+from tests.support.scrape import counted
 
 WORDS = ("--app", "tasks", "worker", "--include", "tests.support.poisoned", "--queues", "train", "--concurrency", "1")
 
@@ -93,6 +94,8 @@ def test_a_poisonous_member_of_a_cohort_is_parked_and_its_mates_are_done(shop: W
     assert together is not None
     assert together > 1, "they were taken up as a cohort"
     assert all(found[job_id].crashes <= 1 for job_id in ids if job_id != poison.id)
+    assert counted(shop.runtime, metrics.WORKER_CRASHES) == 3
+    assert counted(shop.runtime, metrics.JOBS_FAILED, "train", "worker_lost") == 1
 
 
 def test_a_worker_told_to_stop_hands_back_and_ends(shop: Workshop, acme: Asker, tmp_path: Path) -> None:
@@ -102,7 +105,16 @@ def test_a_worker_told_to_stop_hands_back_and_ends(shop: Workshop, acme: Asker, 
         deadline = time.monotonic() + 30
         while job(shop, acme, waiting).state != "running" and time.monotonic() < deadline:
             time.sleep(0.05)
+        assert alive(shop) == {("worker",): 1, ("dispatcher",): 1}
         os.kill(process.pid, signal.SIGTERM)
         process.wait(25)
     back = job(shop, acme, waiting)
     assert (back.state, back.attempt) == ("queued", 0)
+    assert counted(shop.runtime, metrics.ATTEMPTS_ENDED, "train", "drained") == 1, "what the child counted last was sent at its end"
+    assert alive(shop) == {("dispatcher",): 1}
+
+
+def alive(shop: Workshop) -> dict[tuple[str, ...], float]:
+    reading = shop.runtime.meter.read()
+    assert reading is not None
+    return dict(reading.held[metrics.PROCESSES])
