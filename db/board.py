@@ -1,32 +1,135 @@
-"""The board: how each job stands, in Redis, where pollers read it without asking Postgres. It may be wiped at any time."""
+"""The board: how each job stands and what happened to it, in Redis, where watchers need no Postgres. It may be wiped at any time."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from db.models import Json
+from db.session import to_json
 
 Answer = TypeVar("Answer")
 
-# Takes only what is newer by (rev, seq): a slow writer cannot turn the board back.
+#: Events of a job that are kept: a training of a thousand epochs is among them whole.
+EVENTS_KEPT = 2000
+#: Places that each step of a document has in the order of its job's events. The last is the document's own; what is told with it stands
+#: before. So many that what comes late, and takes the next free place, does not run into the steps that follow.
+PLACES = 1024
+#: How long one hearing waits for something to be told, which is also how long a job newly followed may wait for its first.
+HEAR_MS = 200
+
+# KEYS: the status, its events. ARGV: rev, seq, body, seconds/1000 of the status; then, where something is told: the document's place, how
+# many events are kept, seconds/1000 of them, whether it is the last document, and for each event its name, its data, and 1 if it is told
+# however late it comes.
+#
+# The status takes only what is newer by (rev, seq): a slow writer cannot turn the board back. So do the events, by their place; one that
+# may be late takes the next free place of its revision. `state` is told once for each revision, and after that it is `progress`. Each event
+# names the one that it came after: the first of a stream that was wiped, or faded, names itself, and so nobody takes it for the next one.
 _SHOW = """
 local rev, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
+local shown = 1
 local held = redis.call('HMGET', KEYS[1], 'rev', 'seq')
 if held[1] then
   local held_rev, held_seq = tonumber(held[1]), tonumber(held[2])
-  if held_rev > rev or (held_rev == rev and held_seq >= seq) then return 0 end
+  if held_rev > rev or (held_rev == rev and held_seq >= seq) then shown = 0 end
 end
-redis.call('HSET', KEYS[1], 'rev', ARGV[1], 'seq', ARGV[2], 'body', ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return 1
+if shown == 1 then
+  redis.call('HSET', KEYS[1], 'rev', ARGV[1], 'seq', ARGV[2], 'body', ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
+if #ARGV == 4 then return shown end
+
+local place, last = tonumber(ARGV[5]), ARGV[8] == '1'
+local top, top_rev, top_number = nil, 0, -1
+local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+if newest[1] then
+  top = newest[1][1]
+  local a, b = string.match(top, '(%d+)-(%d+)')
+  top_rev, top_number = tonumber(a), tonumber(b)
+end
+local known_rev = top_rev
+local newer = rev > top_rev or (rev == top_rev and place > top_number)
+if rev < top_rev or (last and not newer) then return shown end
+local count = (#ARGV - 8) / 3
+for i = 1, count do
+  local name, data, late = ARGV[6 + 3 * i], ARGV[7 + 3 * i], ARGV[8 + 3 * i] == '1'
+  if newer or late then
+    local number = math.max(place - count + i, 0)
+    if rev == top_rev then number = math.max(number, top_number + 1) end
+    if name == 'state' and rev == known_rev then name = 'progress' end
+    local id = string.format('%.0f-%.0f', rev, number)
+    local after = top or ((rev == 1 and seq == 0) and '0-0' or id)
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[6], id, 'event', name, 'data', data, 'after', after)
+    top, top_rev, top_number = id, rev, number
+  end
+end
+if top then redis.call('PEXPIRE', KEYS[2], ARGV[7]) end
+return shown
 """
+
+_PLACE = re.compile(r"([0-9]{1,16})-([0-9]{1,16})")
+
+
+class Place(NamedTuple):
+    """Where something stands in the order of a job's events. It follows from the ledger alone, so it means the same after a wipe."""
+
+    rev: int
+    number: int
+
+    @classmethod
+    def of(cls, rev: int, seq: int) -> Self:
+        """A document's own."""
+        return cls(rev, (seq + 1) * PLACES - 1)
+
+    @classmethod
+    def read(cls, text: str) -> Self | None:
+        """From the id of an event; None for what cannot be one."""
+        found = _PLACE.fullmatch(text)
+        return cls(int(found[1]), int(found[2])) if found else None
+
+    def before(self, places: int = 1) -> Place:
+        return Place(self.rev, max(0, self.number - places))
+
+    def __str__(self) -> str:
+        return f"{self.rev}-{self.number}"
+
+
+class Told(NamedTuple):
+    """An event to be told."""
+
+    event: str
+    #: One JSON object; None where the document itself is meant.
+    data: Json | None
+    #: Told also when the events have gone past its document, as those of several writers may.
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a document tells those who watch its job."""
+
+    events: Sequence[Told]
+    ttl_s: float
+    #: No document follows this one.
+    last: bool = False
+
+
+class Event(NamedTuple):
+    """An event as it was told."""
+
+    place: Place
+    event: str
+    data: str
+    #: The one before it. Its own place where what came before is unknown.
+    after: Place
 
 
 def make_redis(url: str, timeout_s: float = 0.05) -> redis.Redis:
@@ -89,20 +192,88 @@ class Board:
         self._breaker = breaker or Breaker()
         self._show = client.register_script(_SHOW)
 
-    def show(self, tenant: str, job_id: str, rev: int, seq: int, body: Json, ttl_s: float) -> bool:
-        """Put up a status, unless a newer one hangs there. Whether it was put up."""
-        arguments: list[str | int] = [rev, seq, json.dumps(body), int(ttl_s * 1000)]
-        return bool(self._breaker.ask(lambda: self._show(keys=[key(tenant, job_id)], args=arguments), 0))
+    def show(
+        self, tenant: str, job_id: str, rev: int, seq: int, body: Json, ttl_s: float, news: News | None = None, *, head: str = ""
+    ) -> bool | None:
+        """Put up a status, unless a newer one hangs there, and tell its news in the same step. Whether it was put up; None for a miss.
+
+        `head` is one line, for those in a hurry.
+        """
+        arguments: list[str | int] = [rev, seq, f"{head}\n{json.dumps(body)}", int(ttl_s * 1000)]
+        if news is not None and news.events:
+            arguments += [Place.of(rev, seq).number, EVENTS_KEPT, int(news.ttl_s * 1000), int(news.last)]
+            for told in news.events:
+                arguments += [told.event, "" if told.data is None else to_json(told.data), int(told.late)]
+        keys = [key(tenant, job_id), events_key(tenant, job_id)]
+        shown = self._breaker.ask(lambda: self._show(keys=keys, args=arguments), None)
+        return None if shown is None else bool(shown)
+
+    def events(self, tenant: str, job_id: str, since: Place) -> list[Event] | None:
+        """What was told from that place on, itself included. None: Redis is away."""
+        found = self._breaker.ask(lambda: self._redis.xrange(events_key(tenant, job_id), min=str(since)), None)
+        return None if found is None else [_event(entry) for entry in cast("list[Any]", found)]
+
+    def places(self, about: Sequence[tuple[str, str]]) -> list[Place | None]:
+        """Where the status of each (tenant, job) stands, in one round trip; None for those that do not hang here."""
+        found: list[Any] = self._breaker.ask(lambda: self._ask_each(about), [])
+        return [None if rev is None else Place.of(int(rev), int(seq)) for rev, seq in found] or [None] * len(about)
+
+    def _ask_each(self, about: Sequence[tuple[str, str]]) -> list[Any]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for each in about:
+                pipe.hmget(key(*each), "rev", "seq")
+            return pipe.execute()
 
     def forget(self, tenant: str, job_ids: Sequence[str]) -> bool:
-        """Take statuses down before their time, as when an entity is erased. Whether Redis was there to do it."""
-        keys = [key(tenant, job_id) for job_id in job_ids]
+        """Take statuses and events down before their time, as when an entity is erased. Whether Redis was there to do it."""
+        keys = [name(tenant, job_id) for job_id in job_ids for name in (key, events_key)]
         return not keys or self._breaker.ask(lambda: self._redis.unlink(*keys), None) is not None
 
-    def read(self, tenant: str, job_id: str) -> Json | None:
+    def written(self, tenant: str, job_id: str) -> tuple[str, str] | None:
+        """The status as it was put up: its head, which is read without reading the rest, and its body as JSON."""
         held = self._breaker.ask(lambda: self._redis.hget(key(tenant, job_id), "body"), None)
-        return None if held is None else cast("Json", json.loads(cast("str", held)))
+        if held is None:
+            return None
+        head, _, body = cast("str", held).partition("\n")
+        return head, body
+
+    def read(self, tenant: str, job_id: str) -> Json | None:
+        held = self.written(tenant, job_id)
+        return None if held is None else cast("Json", json.loads(held[1]))
+
+
+class Follower:
+    """Hears what is told of many jobs at once. Its client must wait for longer than HEAR_MS."""
+
+    def __init__(self, client: redis.Redis, breaker: Breaker | None = None) -> None:
+        self._redis = client
+        self._breaker = breaker or Breaker()
+
+    def hear(self, since: Mapping[tuple[str, str], Place]) -> dict[tuple[str, str], list[Event]] | None:
+        """What was told of each (tenant, job) after its place, as soon as there is anything. None: Redis is away."""
+        names: dict[Any, tuple[str, str]] = {events_key(*about): about for about in since}
+        places: dict[Any, Any] = {name: str(since[about]) for name, about in names.items()}
+        found = self._breaker.ask(lambda: self._redis.xread(places, block=HEAR_MS), None)
+        return None if found is None else {names[name]: [_event(entry) for entry in entries] for name, entries in cast("list[Any]", found)}
+
+    def close(self) -> None:
+        """Give the connection up until the next hearing."""
+        self._redis.close()
+
+
+def _event(entry: tuple[str, Mapping[str, str]]) -> Event:
+    place, told = entry
+    return Event(_place(place), told["event"], told["data"], _place(told["after"]))
+
+
+def _place(text: str) -> Place:
+    rev, _, number = text.partition("-")
+    return Place(int(rev), int(number))
 
 
 def key(tenant: str, job_id: str) -> str:
     return f"fleetcast:{tenant}:job:{job_id}"
+
+
+def events_key(tenant: str, job_id: str) -> str:
+    return f"{key(tenant, job_id)}:events"

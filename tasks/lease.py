@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -13,14 +14,19 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from db import ledger
+from db.board import Told
 from db.errors import FenceLost
-from tasks import status
+from tasks import metrics, status
 from tasks.runtime import Runtime
 
 log = structlog.get_logger()
 
 #: Progress is shown to watchers at most this often.
 SHOW_EVERY_S = 0.5
+#: What watchers are told of each epoch. They get every one, a few at a time where epochs are shorter than SHOW_EVERY_S.
+METRIC = ("epoch", "epochs", "train_loss", "val_loss", "best_epoch")
+#: Epochs that wait for Redis while it is away.
+METRICS_HELD = 500
 
 
 #: A heartbeat that hangs on a dead connection must not hold the worker: it is a daemon and writes nothing once its jobs are let go.
@@ -49,6 +55,8 @@ class Held:
 
     claim: ledger.Claim
     progress: dict[str, Any] = field(default_factory=dict)
+    #: Epochs that watchers have not been told of.
+    metrics: deque[Told] = field(default_factory=lambda: deque(maxlen=METRICS_HELD))
     shown_at: float = 0.0
     cancel: bool = False
     drain: bool = False
@@ -89,9 +97,18 @@ class Lease:
         with self._lock:
             self._seq += 1
             held.progress = {"seq": self._seq, "phase": phase, **figures}
+        if "epoch" in figures:
+            about = {"attempt": held.claim.attempt, **{name: figures[name] for name in METRIC if name in figures}}
+            held.metrics.append(Told("metric", about, late=True))
         if time.monotonic() - held.shown_at >= SHOW_EVERY_S:
             held.shown_at = time.monotonic()
             self._show(held)
+
+    def tell(self, job_id: str) -> None:
+        """Tell watchers of the epochs they have not heard of: the job is about to end, and after its end nothing is told."""
+        held = self._held.get(job_id)
+        if held is not None and held.metrics:
+            self._show(held, itself=False)
 
     def check(self, job_id: str) -> None:
         """Raises FenceLost, CancelRequested, DrainRequested or DeadlinePassed when the job must stop."""
@@ -120,11 +137,13 @@ class Lease:
         with self._lock:
             self._held.pop(job_id, None)
 
-    def _show(self, held: Held) -> None:
-        found = status.document(held.claim.job)
+    def _show(self, held: Held, *, itself: bool = True) -> None:
+        """What Redis did not take waits for the next time."""
+        found = status.document(self._runtime.settings, held.claim.job)
         figures = {k: v for k, v in held.progress.items() if k not in ("seq", "finish_at")}
         seen = {"seq": held.progress["seq"], "progress": figures, "estimated_finish_at": held.progress.get("finish_at")}
-        status.show(self._runtime, found | seen)
+        if status.show(self._runtime, held.claim.tenant_id, found | seen, tuple(held.metrics), itself=itself) is not None:
+            held.metrics.clear()
 
     def _renew(self) -> None:
         pause = self._runtime.settings.lease_s / 3
@@ -138,6 +157,7 @@ class Lease:
             except SQLAlchemyError as error:
                 # Postgres is away, or read-only while it fails over: a lease that nobody has reaped can still be renewed, so keep trying.
                 log.warning("heartbeat_missed", jobs=list(self._held), error=str(error).splitlines()[0])
+                self._runtime.meter.count(metrics.HEARTBEATS_MISSED)
 
     def _beat(self) -> None:
         with self._lock:

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple, Self
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from db import ledger
-from db.models import RUNNING, Job
+from db.board import News, Place, Told
+from db.models import RUNNING, TERMINAL, Job, Json
+from tasks.metrics import CACHE_LOOKUPS
 from tasks.runtime import Runtime
+from tasks.settings import Settings
 
+#: Below it the API answers; the links of a job begin with it.
+API = "/api/v1"
 #: Seconds an unfinished job's mirror lives: a lost write misleads a poller for no longer.
 UNFINISHED_TTL_S = 15
 #: The same of a batch, whose count of items changes without its revision: many who watch it share one look a second.
 BATCH_TTL_S = 1
+#: Seconds the events of an unfinished job are kept after the last one. Unlike the mirror they cannot mislead, and whoever was cut off comes
+#: back for them: an epoch, or the wait in the queue, may well take longer than the mirror lives.
+UNFINISHED_EVENTS_TTL_S = 3600
 
 
-def document(job: Job, *, position: int | None = None, items: Mapping[str, int] | None = None, left_s: float | None = None) -> dict[str, Any]:
-    """The job as clients read it, without links. `items` are a parent's children by state; `left_s` is how long it may still take."""
+def document(
+    settings: Settings, job: Job, *, position: int | None = None, items: Mapping[str, int] | None = None, left_s: float | None = None
+) -> dict[str, Any]:
+    """The job as clients read it. `items` are a parent's children by state; `left_s` is how long it may still take."""
     progress = {k: v for k, v in job.progress.items() if k not in ("seq", "finish_at")}
     if items is not None:
         progress["items"] = {"total": job.children, **items}
     return {
         "id": job.id,
-        "tenant": job.tenant_id,
         "kind": job.kind,
         "state": "cancelling" if job.state == RUNNING and job.cancel_requested else job.state,
         "terminal": job.terminal,
@@ -32,6 +45,7 @@ def document(job: Job, *, position: int | None = None, items: Mapping[str, int] 
         "created_at": _iso(job.created_at),
         "started_at": _iso(job.started_at),
         "finished_at": _iso(job.finished_at),
+        "expires_at": _iso(job.finished_at and job.finished_at + timedelta(days=settings.job_retention_days)),
         "entity": job.spec.get("entity"),
         "target": job.spec.get("target"),
         "spec": job.spec,
@@ -47,19 +61,68 @@ def document(job: Job, *, position: int | None = None, items: Mapping[str, int] 
         "error": job.error,
         "warnings": job.warnings,
         "metadata": job.client_metadata,
+        "deduplicated": False,
+        "links": _links(job),
     }
+
+
+def _links(job: Job) -> dict[str, str]:
+    here = f"{API}/jobs/{job.id}"
+    links = {"self": here, "events": f"{here}/events", "result": f"{here}/result", "cancel": f"{here}/cancel"}
+    return links if job.children is None else links | {"items": f"{here}/items"}
 
 
 def read(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
     """The newest document: the mirror's, else Postgres's, which then refills the mirror. Raises NotFound."""
     mirrored = runtime.board.read(tenant_id, job_id)
+    runtime.meter.count(CACHE_LOOKUPS, "status", "miss" if mirrored is None else "hit")
     return mirrored if mirrored is not None else fresh(runtime, tenant_id, job_id)
+
+
+class Glance(NamedTuple):
+    """What a poller needs of a job's status before it reads the rest."""
+
+    etag: str
+    terminal: bool
+    queue: str
+    estimated_finish_at: str | None
+
+    @classmethod
+    def at(cls, found: Mapping[str, Any]) -> Self:
+        """`rev.seq` is the ETag. A batch has no progress of its own: there the items that ended are counted."""
+        return cls(f"{found['rev']}.{step(found)}", found["terminal"], found["queue"]["name"], found["estimated_finish_at"])
+
+    def __str__(self) -> str:
+        return f"{self.etag} {self.terminal:d} {self.queue} {self.estimated_finish_at or ''}"
+
+    @classmethod
+    def read(cls, line: str) -> Self:
+        etag, terminal, queue, finish = line.split(" ")
+        return cls(etag, terminal == "1", queue, finish or None)
+
+
+def glance(runtime: Runtime, tenant_id: str, job_id: str) -> tuple[Glance, str]:
+    """What `read` finds, as JSON that need not be read: pollers get the mirror's own text, which nobody writes anew for each of them."""
+    mirrored = runtime.board.written(tenant_id, job_id)
+    runtime.meter.count(CACHE_LOOKUPS, "status", "miss" if mirrored is None else "hit")
+    if mirrored is not None:
+        return Glance.read(mirrored[0]), mirrored[1]
+    found = fresh(runtime, tenant_id, job_id)
+    return Glance.at(found), json.dumps(found)
 
 
 def fresh(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
     """The document as Postgres knows it."""
     found = describe(runtime, tenant_id, job_id)
-    show(runtime, found)
+    if show(runtime, tenant_id, found) and found["terminal"] and found["parent"] is not None:
+        _tell_parent(runtime, tenant_id, found)
+    return found
+
+
+def announce(runtime: Runtime, job: Job, ahead: int) -> dict[str, Any]:
+    """The document of a job that was written a moment ago, behind so many others: nothing about it has to be asked."""
+    found = document(runtime.settings, job, position=ahead, left_s=runtime.pace.seconds_left(job, ahead))
+    show(runtime, job.tenant_id, found)
     return found
 
 
@@ -70,7 +133,7 @@ def describe(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
         position = ledger.position(session, job)
         if not job.terminal:
             runtime.pace.learn(session)
-        return document(job, position=position, items=items, left_s=runtime.pace.seconds_left(job, position))
+        return document(runtime.settings, job, position=position, items=items, left_s=runtime.pace.seconds_left(job, position))
 
 
 def finish_at(seconds: float | None) -> str | None:
@@ -78,10 +141,68 @@ def finish_at(seconds: float | None) -> str | None:
     return None if seconds is None else _iso(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
-def show(runtime: Runtime, found: Mapping[str, Any]) -> None:
-    """Mirror a document. Best effort: a Redis that is away costs a read of Postgres later, nothing else."""
-    ttl = runtime.settings.status_ttl_s if found["terminal"] else BATCH_TTL_S if found["batch"] else UNFINISHED_TTL_S
-    runtime.board.show(found["tenant"], found["id"], found["rev"], found["seq"], dict(found), ttl)
+def show(runtime: Runtime, tenant_id: str, found: Mapping[str, Any], told: Sequence[Told] = (), *, itself: bool = True) -> bool | None:
+    """Mirror a document and tell watchers: first what is `told` with it, then, unless that is enough, how the job stands now.
+
+    Best effort: a Redis that is away (None) costs a read of Postgres later, nothing else. True: nobody had shown this or a newer one.
+    """
+    ended = found["terminal"]
+    ttl = runtime.settings.status_ttl_s if ended else BATCH_TTL_S if found["batch"] else UNFINISHED_TTL_S
+    own = _own(found) if ended or itself else ()
+    news = News((*told, *own), runtime.settings.status_ttl_s if ended else UNFINISHED_EVENTS_TTL_S, last=ended)
+    return runtime.board.show(tenant_id, found["id"], found["rev"], step(found), dict(found), ttl, news, head=str(Glance.at(found)))
+
+
+def _own(found: Mapping[str, Any]) -> Sequence[Told]:
+    """The events of a document itself. The last one stands for the document, which watchers have from the mirror."""
+    if found["terminal"]:
+        return (*(Told("warning", warning) for warning in found["warnings"]), Told("end", None))
+    return (Told("state", brief(found)),)
+
+
+def brief(found: Mapping[str, Any]) -> Json:
+    """What changes in a job while it goes on."""
+    return {name: found[name] for name in ("id", "state", "rev", "seq", "attempt", "estimated_finish_at", "progress")}
+
+
+def step(found: Mapping[str, Any]) -> int:
+    """What rises within a revision: a job's progress, and of a batch, which has none of its own, the number of items that ended."""
+    if not found["batch"]:
+        return int(found["seq"])
+    items = found["progress"].get("items", {})
+    return sum(items.get(state, 0) for state in TERMINAL)
+
+
+def place(found: Mapping[str, Any]) -> Place:
+    """Where a document stands in the order of its job's events."""
+    return Place.of(found["rev"], step(found))
+
+
+def places(runtime: Runtime, about: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Place]:
+    """Where many (tenant, job) stand: one look at the mirror, and for those it does not hold one at Postgres. Unknown ones are left out."""
+    mirrored = dict(zip(about, runtime.board.places(about), strict=True))
+    missing = [each for each, found in mirrored.items() if found is None]
+    found = {each: place for each, place in mirrored.items() if place is not None}
+    if missing:
+        with runtime.sessions() as session:
+            found |= _kept_places(session, missing)
+    return found
+
+
+def _kept_places(session: Session, about: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Place]:
+    """As Postgres knows them. What `step` counts among the items of a batch is there a difference of two numbers."""
+    columns = (Job.tenant_id, Job.id, Job.rev, Job.progress["seq"].as_integer(), Job.children - Job.pending_children)
+    rows = session.execute(select(*columns).where(Job.id.in_([job_id for _, job_id in about])))
+    found = {(tenant_id, job_id): Place.of(rev, (seq or 0) if ended is None else ended) for tenant_id, job_id, rev, seq, ended in rows}
+    return {each: found[each] for each in about if each in found}
+
+
+def _tell_parent(runtime: Runtime, tenant_id: str, item: Mapping[str, Any]) -> None:
+    """An item ended: those who watch its batch are told of it, and of the counts, which are read anew."""
+    batch = describe(runtime, tenant_id, item["parent"])
+    about = {"job": item["id"], **{name: item[name] for name in ("entity", "target", "state", "error")}}
+    told = Told("item", about | {"items": batch["progress"]["items"]}, late=True)
+    show(runtime, tenant_id, batch, [told], itself=False)
 
 
 def _iso(moment: datetime | None) -> str | None:

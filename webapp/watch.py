@@ -1,16 +1,15 @@
-"""Watching a job without holding a database connection: look, sleep, look again."""
+"""Watching a job without holding a database connection: look once, then be woken by the hub when there is something new."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+from db.errors import NotFound
 from tasks import status
 from tasks.runtime import Runtime
-
-#: First and longest pause between two looks.
-FIRST_S, LONGEST_S = 0.05, 0.25
+from webapp.hub import hub
 
 Document = dict[str, Any]
 
@@ -23,14 +22,18 @@ def ended(runtime: Runtime, tenant_id: str, job_id: str, patience_s: float) -> D
 def until(runtime: Runtime, tenant_id: str, job_id: str, patience_s: float, good: Callable[[Document], bool]) -> Document:
     """The first document that is good, or the last one seen. Raises NotFound when there is no such job, or no longer.
 
-    Each look opens and closes its own session, if it needs one at all; under gevent the sleeps are other requests' turns.
+    Patience ends early in a process that is told to stop. Where Postgres could not be asked in the end, its error is raised.
     """
     deadline = time.monotonic() + patience_s
-    pause = FIRST_S
-    while True:
-        found = status.read(runtime, tenant_id, job_id)
-        left = deadline - time.monotonic()
-        if left <= 0 or good(found):
-            return found
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.5, LONGEST_S)
+    found = status.read(runtime, tenant_id, job_id)
+    if patience_s <= 0 or good(found):
+        return found
+    with hub().watch(tenant_id, job_id, found, polls=True) as watcher:
+        while not good(found) and time.monotonic() < deadline and not hub().leaving:
+            watcher.wait(deadline - time.monotonic())
+            if isinstance(watcher.trouble, NotFound):
+                raise watcher.trouble
+            found = cast(Document, watcher.document or found)
+        if watcher.trouble is not None and not good(found):
+            raise watcher.trouble
+        return found
