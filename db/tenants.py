@@ -8,7 +8,8 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -33,6 +34,15 @@ class Identity:
     tenant: str
     key_id: str
     scopes: frozenset[str]
+
+
+class Rotated(NamedTuple):
+    """Two keys that both open the door until the old one's end."""
+
+    old: ApiKey
+    new: ApiKey
+    #: The new one in clear.
+    whole: str
 
 
 def create_tenant(session: Session, name: str, *, max_unfinished: int, max_running: int) -> Tenant:
@@ -102,6 +112,25 @@ def revoke_key(session: Session, tenant_id: str, key_id: str) -> ApiKey:
         key.revoked_at = session.scalar(select(func.clock_timestamp()))
         session.flush()
     return key
+
+
+def rotate_key(session: Session, tenant_id: str, key_id: str, overlap: timedelta, expires_at: datetime | None = None) -> Rotated:
+    """A new key of the same name and scopes; the old one ends after the overlap, if it does not before.
+
+    Unless told when it `expires_at`, the new one is made for as long as the old one was. Conflict `key_ended` when the old one has ended.
+    """
+    old = session.scalar(select(ApiKey).where(ApiKey.tenant_id == tenant_id, ApiKey.id == key_id).with_for_update())
+    if old is None:
+        raise NotFound("key", key_id)
+    now = session.scalars(select(func.clock_timestamp())).one()
+    if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+        raise Conflict("key_ended", f"Key {key_id} is {'revoked' if old.revoked_at else 'expired'}.")
+    if expires_at is None and old.expires_at is not None:
+        expires_at = now + (old.expires_at - old.created_at)
+    new, whole = issue_key(session, tenant_id, old.name, old.scopes, expires_at)
+    old.expires_at = min(now + overlap, old.expires_at or datetime.max.replace(tzinfo=UTC))
+    session.flush()
+    return Rotated(old, new, whole)
 
 
 def _stamp(session: Session, key_id: str) -> None:

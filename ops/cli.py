@@ -30,8 +30,11 @@ COMMANDS: Mapping[str, Entry] = {
     "status": Entry("ops.upkeep", "Say what runs, and how to reach it."),
     "demo": Entry("ops.demo", "Take in real series, train, version, forecast, draw; then leave it running to be tried by hand."),
     "doctor": Entry("ops.doctor", "Say what is wrong and how to mend it."),
-    "keys": Entry("ops.keys", "Create, list and revoke API keys."),
+    "keys": Entry("ops.keys", "Create, list, rotate and revoke API keys."),
+    "jobs": Entry("ops.jobs", "List, show, retry and cancel jobs, those of every tenant."),
     "import": Entry("ops.importing", "Take in FILE (CSV or Parquet; long or wide).", "worker"),
+    "backup": Entry("ops.backup", "Write Postgres and the artefacts into FILE, while everything runs."),
+    "restore": Entry("ops.backup", "Bring FILE, which `backup` wrote, into an empty database."),
     "sample": Entry("ops.weather", "Print a year of an airport's hourly weather as CSV, to try things with."),
     "settings": Entry("ops.doctor", "Show every setting: its variable, its default, and why."),
     "migrate": Entry("ops.run", "Bring Postgres to the schema of this version."),
@@ -39,6 +42,7 @@ COMMANDS: Mapping[str, Entry] = {
     "dispatcher": Entry("ops.run", "Ring the workers for due jobs, and reconcile."),
     "worker": Entry("ops.run", "Work on jobs: `interactive` serves predictions, what-if and batches, `train` serves trainings."),
     "flower": Entry("ops.run", "Serve Flower, read-only and behind a password."),
+    "healthcheck": Entry("ops.healthcheck", "Ask a process of this machine whether it does its work."),
 }
 
 

@@ -1,4 +1,4 @@
-"""Commands around API keys: create, list, revoke."""
+"""Commands around API keys: create, list, rotate, revoke."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from rich.table import Column, Table
 from sqlalchemy.orm import Session
 
 from db import tenants
-from db.errors import NotFound
+from db.errors import Conflict, NotFound
+from ops.durations import DURATION
 from ops.house import database, folder_option
 from tasks.settings import Settings
+
+#: Of a key's life; the most is a hundred years.
+DAYS = click.IntRange(1, 36_500)
 
 
 @click.group()
 def keys_command() -> None:
-    """Create, list and revoke API keys."""
+    """Create, list, rotate and revoke API keys."""
 
 
 @keys_command.command()
 @click.argument("tenant")
 @click.option("--name", default="key", help="What it is for.")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(tenants.SCOPES), help="Repeatable. Default: all.")
-@click.option("--days", type=click.IntRange(min=1), help="Valid for so many days. Default: until revoked.")
+@click.option("--days", type=DAYS, help="Valid for so many days. Default: until revoked.")
 @folder_option
 def create(tenant: str, name: str, scopes: tuple[str, ...], days: int | None, folder: Path | None) -> None:
     """Make a key for TENANT, creating the tenant when it is new. The key is shown once."""
-    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     with database(folder, "fleetcast-keys") as (sessions, settings), sessions.begin() as session:
         owner = _tenant(session, tenant, settings)
-        _, key = tenants.issue_key(session, owner, name, scopes or tenants.SCOPES, expires_at)
+        _, key = tenants.issue_key(session, owner, name, scopes or tenants.SCOPES, _in(days))
     click.echo(key)
 
 
@@ -46,7 +49,27 @@ def list_keys(tenant: str, folder: Path | None) -> None:
         for key in tenants.list_keys(session, _known(session, tenant)):
             moments = (key.created_at, key.last_used_at, key.expires_at, key.revoked_at)
             table.add_row(key.id, key.name, " ".join(key.scopes), *("–" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in moments))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # what a key is named is no markup
+
+
+@keys_command.command()
+@click.argument("tenant")
+@click.argument("key_id")
+@click.option("--overlap", type=DURATION, default="24h", show_default=True, help="How long both work, as 30m, 24h or 7d.")
+@click.option("--days", type=DAYS, help="The new one is valid for so many days. Default: for as long as the old one was.")
+@folder_option
+def rotate(tenant: str, key_id: str, overlap: timedelta, days: int | None, folder: Path | None) -> None:
+    """Make a key that takes over from KEY_ID: same name, same scopes. The old one ends after the overlap. The new one is shown once."""
+    with database(folder, "fleetcast-keys") as (sessions, _), sessions.begin() as session:
+        try:
+            rotated = tenants.rotate_key(session, _known(session, tenant), key_id, overlap, _in(days))
+        except NotFound as error:
+            raise click.ClickException(f"{error} `fleetcast keys list {tenant}` shows those there are.") from error
+        except Conflict as error:
+            raise click.ClickException(f"{error} `fleetcast keys create {tenant}` makes a new one.") from error
+    click.echo(rotated.whole)
+    until = "until it is revoked" if rotated.new.expires_at is None else f"until {rotated.new.expires_at:%Y-%m-%d %H:%M} UTC"
+    click.echo(f"Key {rotated.new.id} works {until}, the old one until {rotated.old.expires_at:%Y-%m-%d %H:%M} UTC.", err=True)
 
 
 @keys_command.command()
@@ -61,6 +84,10 @@ def revoke(tenant: str, key_id: str, folder: Path | None) -> None:
         except NotFound as error:
             raise click.ClickException(f"{error} `fleetcast keys list {tenant}` shows those there are.") from error
     click.echo(f"Key {key_id} is revoked.")
+
+
+def _in(days: int | None) -> datetime | None:
+    return None if days is None else datetime.now(UTC) + timedelta(days=days)
 
 
 def _tenant(session: Session, name: str, settings: Settings) -> str:

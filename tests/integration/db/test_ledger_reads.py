@@ -156,3 +156,34 @@ def test_throughput_counts_what_ended_lately_in_queues_that_were_busy(sessions: 
     with sessions.begin() as session:
         assert ledger.throughput(session) == {"train": pytest.approx(6)}
         assert ledger.throughput(session, over_s=0) == {}
+
+
+def test_an_operator_finds_any_job_and_its_tries(sessions: Sessions) -> None:
+    acme = desk.tenant(sessions)
+    claim = desk.running(sessions, acme)
+    with sessions.begin() as session:
+        ledger.retry_later(session, claim.job_id, claim.fence, desk.BAD, 0.0)
+    desk.wake(sessions)
+    again = desk.held(sessions, claim.job_id, "gpu/2")
+    with sessions.begin() as session:
+        assert ledger.find(session, claim.job_id).tenant_id == acme
+        tries = ledger.attempts(session, claim.job_id)
+        assert [(each.number, each.fence, each.outcome) for each in tries] == [(1, claim.fence, "retried"), (2, again.fence, None)]
+        assert ledger.attempts(session, "job_none") == []
+        with pytest.raises(NotFound, match="job_none"):
+            ledger.find(session, "job_none")
+
+
+def test_a_survey_is_of_every_tenant_and_leaves_out_what_was_retried(sessions: Sessions) -> None:
+    acme, other = desk.tenant(sessions), desk.tenant(sessions, "other")
+    failed = [desk.running(sessions, tenant_id) for tenant_id in (acme, other, acme)]
+    with sessions.begin() as session:
+        for claim in failed:
+            ledger.fail(session, claim.job_id, claim.fence, desk.LOST)
+        ledger.retry(session, acme, failed[0].job_id, deadline_s=None)
+    with sessions.begin() as session:
+        found = ledger.survey(session, ledger.Sought(state="failed", not_retried=True), 9)
+        assert [(job.id, tenant) for job, tenant in found] == [(failed[2].job_id, "acme"), (failed[1].job_id, "other")]
+        assert len(ledger.survey(session, ledger.Sought(state="failed"), 9)) == 3
+        assert [job.id for job, _ in ledger.survey(session, ledger.Sought(state="failed"), 1)] == [failed[2].job_id]
+        assert ledger.survey(session, ledger.Sought(code="out_of_memory"), 9) == []

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, ForeignKeyConstraint, Table, text
 
 from db import tenants
 from db.errors import Conflict, NotFound
-from db.models import ApiKey
+from db.models import ApiKey, Base
 from db.session import Sessions
 from tests.support import rows
 
@@ -147,3 +148,144 @@ def test_no_request_waits_for_the_stamp_of_another(sessions: Sessions) -> None:
         quick.execute(text("SET LOCAL lock_timeout = '200ms'"))
         assert tenants.authenticate(slow, full) is not None
         assert tenants.authenticate(quick, full) is not None
+
+
+def test_both_keys_work_during_the_overlap_and_only_the_new_one_after_it(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        owner = rows.tenant(session)
+        old, before = tenants.issue_key(session, owner.id, "phone", ["read"])
+        rotated = tenants.rotate_key(session, owner.id, old.id, timedelta(hours=1))
+        assert (rotated.new.name, rotated.new.scopes, rotated.new.expires_at) == ("phone", ["read"], None)
+        assert rotated.old is old
+        assert old.expires_at is not None
+        assert timedelta(minutes=59) < old.expires_at - datetime.now(UTC) < timedelta(minutes=61)
+        for key in (before, rotated.whole):
+            assert tenants.authenticate(session, key) is not None
+        old.expires_at = datetime.now(UTC) - timedelta(seconds=1)  # the hour goes by
+        session.flush()
+        assert tenants.authenticate(session, before) is None
+        assert tenants.authenticate(session, rotated.whole) is not None
+
+
+def test_an_overlap_never_lengthens_a_keys_life(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        owner = rows.tenant(session)
+        old, _ = tenants.issue_key(session, owner.id, "phone", expires_at=TOMORROW)
+        tenants.rotate_key(session, owner.id, old.id, timedelta(days=30))
+        assert old.expires_at == TOMORROW
+
+
+def test_a_key_of_limited_life_is_followed_by_one_of_the_same_length(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        owner = rows.tenant(session)
+        old, _ = tenants.issue_key(session, owner.id, "phone", expires_at=TOMORROW)
+        session.refresh(old)
+        old.created_at = YESTERDAY
+        session.flush()
+        new = tenants.rotate_key(session, owner.id, old.id, timedelta(hours=1)).new
+        assert new.expires_at is not None
+        assert timedelta(hours=47) < new.expires_at - datetime.now(UTC) < timedelta(hours=49)
+        chosen = tenants.rotate_key(session, owner.id, old.id, timedelta(hours=1), TOMORROW).new
+        assert chosen.expires_at == TOMORROW
+
+
+def test_a_key_that_has_ended_or_is_anothers_cannot_be_rotated(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        ours, theirs = rows.tenant(session, "ours"), rows.tenant(session, "theirs")
+        expired, _ = tenants.issue_key(session, ours.id, "expired", expires_at=YESTERDAY)
+        revoked, _ = tenants.issue_key(session, ours.id, "revoked")
+        good, _ = tenants.issue_key(session, ours.id, "good")
+        tenants.revoke_key(session, ours.id, revoked.id)
+        for ended, word in ((expired, "expired"), (revoked, "revoked")):
+            with pytest.raises(Conflict, match=word):
+                tenants.rotate_key(session, ours.id, ended.id, timedelta(hours=1))
+        for key_id in (good.id, "none"):
+            with pytest.raises(NotFound):
+                tenants.rotate_key(session, theirs.id, key_id, timedelta(hours=1))
+        assert good.expires_at is None
+        assert len(tenants.list_keys(session, ours.id)) == 3
+        assert tenants.list_keys(session, theirs.id) == []
+
+
+def test_a_key_can_be_rotated_by_two_at_once(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        owner = rows.tenant(session)
+        old, _ = tenants.issue_key(session, owner.id, "phone")
+
+    def rotate() -> str:
+        with sessions.begin() as session:
+            return tenants.rotate_key(session, owner.id, old.id, timedelta(hours=1)).whole
+
+    made = rows.at_once(rotate, rotate)
+    with sessions.begin() as session:
+        assert all(tenants.authenticate(session, key) is not None for key in made)
+
+
+def test_no_secret_is_in_any_column_of_any_table(sessions: Sessions) -> None:
+    """Each row is looked through as text, with bytes as Postgres writes them: in hexadecimal."""
+    with sessions.begin() as session:
+        model = rows.model(session)
+        rows.job(session, model.tenant_id)
+        rows.publish(session, model)
+        key, before = tenants.issue_key(session, model.tenant_id, "phone")
+        rotated = tenants.rotate_key(session, model.tenant_id, key.id, timedelta(hours=1))
+        assert all(tenants.authenticate(session, whole) is not None for whole in (before, rotated.whole))
+    secrets = [whole.rsplit("_", 1)[1] for whole in (before, rotated.whole)]
+    looked_at: dict[str, int] = {}
+    with sessions() as session:
+        for table in session.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).all():
+            found = session.scalars(text(f"SELECT to_jsonb(t)::text FROM {table} AS t")).all()
+            looked_at[table] = len(found)
+            for secret in secrets:
+                # As it is, as its own bytes, and as the bytes that it spells.
+                assert not [row for row in found if secret in row or secret.encode().hex() in row], table
+                assert table != "api_keys" or any(hashlib.sha256(secret.encode()).hexdigest() in row for row in found), "bytes are seen"
+    assert looked_at.keys() >= Base.metadata.tables.keys()
+    assert looked_at["api_keys"] == 2
+
+
+# Tenants stay apart: the tables themselves see to it
+
+OWNED = [table for table in Base.metadata.sorted_tables if table.name != "tenants"]
+REFERENCES = [key for table in OWNED for key in table.foreign_key_constraints if key.referred_table.name != "tenants"]
+#: Columns that name a row of another table without a foreign key, each with its reason.
+LOOSE = {
+    ("versions", "job_id"): "a version outlives its job, which is purged",
+    ("forecasts", "job_id"): "so does a forecast",
+    ("jobs", "retry_of"): "so does a retry, and a finished row can never be changed to forget it",
+}
+
+
+@pytest.mark.parametrize("table", OWNED, ids=lambda table: table.name)
+def test_every_row_says_whose_it_is(table: Table) -> None:
+    assert not table.c.tenant_id.nullable
+    leads = [key for key in table.foreign_key_constraints if "tenant_id" in key.column_keys]
+    assert leads, "the tenant named is one there is"
+
+
+@pytest.mark.parametrize("key", REFERENCES, ids=lambda key: str(key.name))
+def test_a_reference_holds_the_tenant_on_both_sides(key: ForeignKeyConstraint) -> None:
+    pairs = {(element.parent.name, element.column.name) for element in key.elements}
+    assert ("tenant_id", "tenant_id") in pairs
+    assert len(pairs) == 2, "the tenant, and the row"
+
+
+def test_what_names_a_row_refers_to_it() -> None:
+    """A column added later cannot forget it: either it is part of a foreign key with the tenant, or it is named above with its reason."""
+    referring = {(key.table.name, column) for key in REFERENCES for column in key.column_keys}
+    naming = {
+        (table.name, column.name)
+        for table in OWNED
+        for column in table.c
+        if (column.name.endswith("_id") or column.name == "retry_of") and column.name != "tenant_id"
+    }
+    assert naming - referring == LOOSE.keys()
+
+
+@pytest.mark.parametrize("key", REFERENCES, ids=lambda key: str(key.name))
+def test_postgres_holds_each_reference_as_the_models_say_it(engine: Engine, key: ForeignKeyConstraint) -> None:
+    with engine.connect() as connection:
+        definition = connection.scalars(
+            text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = :n"), {"n": key.name}
+        ).one()
+    assert re.match(r"FOREIGN KEY \(tenant_id, \w+\) REFERENCES \w+\(tenant_id, \w+\)", definition), definition

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from db import tenants
 from db.session import Sessions
 from db.tenants import Identity
@@ -60,3 +62,45 @@ def test_what_is_not_there_names_the_next_command(fleetcast: Command) -> None:
     told = fleetcast("keys", "revoke", "acme", "abc")
     assert told.exit_code == 1
     assert "`fleetcast keys list acme` shows those there are." in told.output
+
+
+def test_a_rotated_key_hands_over_and_both_open_the_door_meanwhile(fleetcast: Command, sessions: Sessions) -> None:
+    old = fleetcast("keys", "create", "acme", "--name", "phone", "--scope", "read").stdout.strip()
+    told = fleetcast("keys", "rotate", "acme", old.split("_")[1], "--overlap", "7d")
+    assert told.exit_code == 0, told.output
+    [new] = told.stdout.splitlines()
+    assert opens(sessions, old) is not None
+    found = opens(sessions, new)
+    assert found is not None
+    assert found.scopes == {"read"}
+    ends = f"{datetime.now(UTC) + timedelta(days=7):%Y-%m-%d %H:}"
+    assert f"Key {new.split('_')[1]} works until it is revoked, the old one until {ends}" in told.stderr
+    assert new not in told.stderr
+    rows = {line.split()[1]: line for line in fleetcast("keys", "list", "acme").stdout.splitlines() if "phone" in line}
+    assert ends in rows[old.split("_")[1]]
+    assert ends not in rows[new.split("_")[1]]
+
+
+def test_a_rotated_key_lives_as_long_as_the_old_one_or_as_told(fleetcast: Command) -> None:
+    old = fleetcast("keys", "create", "acme", "--days", "30").stdout.split("_")[1]
+    for words, days in (([], 30), (["--days", "5"], 5)):
+        told = fleetcast("keys", "rotate", "acme", old, *words)
+        assert f"works until {datetime.now(UTC) + timedelta(days=days):%Y-%m-%d}" in told.stderr
+
+
+def test_a_key_that_has_ended_is_not_rotated(fleetcast: Command) -> None:
+    old = fleetcast("keys", "create", "acme").stdout.split("_")[1]
+    fleetcast("keys", "revoke", "acme", old)
+    told = fleetcast("keys", "rotate", "acme", old)
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert f"Key {old} is revoked. `fleetcast keys create acme` makes a new one." in told.stderr
+    fleetcast("keys", "create", "other")
+    told = fleetcast("keys", "rotate", "other", old)
+    assert told.exit_code == 1
+    assert "`fleetcast keys list other` shows those there are." in told.stderr
+    assert fleetcast("keys", "rotate", "acme", old, "--overlap", "soon").exit_code == 2
+
+
+def test_a_keys_name_is_no_markup(fleetcast: Command) -> None:
+    fleetcast("keys", "create", "acme", "--name", "[red]:key:")
+    assert "[red]:key:" in fleetcast("keys", "list", "acme").stdout

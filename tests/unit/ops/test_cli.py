@@ -81,8 +81,10 @@ def test_what_a_person_can_mend_is_told_without_a_traceback(monkeypatch: pytest.
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("command", ["web", "dispatcher", "flower"])
-@pytest.mark.parametrize("missing", ["DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [("web", "DATABASE_URL"), ("web", "REDIS_URL"), ("dispatcher", "DATABASE_URL"), ("dispatcher", "REDIS_URL"), ("flower", "REDIS_URL")],
+)
 def test_a_process_without_its_servers_names_the_variable(command: str, missing: str) -> None:
     named = {"DATABASE_URL": "postgresql+psycopg://x@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
     told = CliRunner().invoke(cli.main, [command], env=named | {missing: ""})

@@ -1,0 +1,230 @@
+"""Commands around jobs: list, show, retry, cancel; the jobs of every tenant, for whoever runs the house."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db import ledger, tenants
+from db.errors import NotFound, StoreError
+from db.models import CANCELLED, FAILED, TERMINAL, UNFINISHED, Job, Tenant
+from ops import pages
+from ops.durations import DURATION
+from ops.house import database, folder_option, served
+from tasks import problems, status, submit
+from tasks.jobs import QUEUES
+from tasks.runtime import Runtime, open_runtime
+from tasks.settings import SettingsError
+from tasks.submit import Asker
+
+APPLICATION = "fleetcast-jobs"
+#: What one `ls` shows at most: more is a matter for a program, which can ask by `--since`.
+MOST_LISTED = 10_000
+#: What one `retry --failed` takes up at most: a wrong guess at the cause should cost minutes of work, not days.
+MOST_RETRIED = 1_000
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+tenant_option = click.option("--tenant", default=None, help="Whose, by name. Default: everybody's.")
+kind_option = click.option("--kind", default=None, help="As `train` or `predict`.")
+queue_option = click.option("--queue", type=click.Choice(QUEUES), default=None, help="Of this queue.")
+entity_option = click.option("--entity", default=None, help="About the entity of this name.")
+since_option = click.option("--since", type=DURATION, default=None, help="Asked for or ended no longer ago, as 2h or 3d.")
+code_option = click.option(
+    "--code", type=click.Choice(sorted(problems.CATALOGUE)), default=None, metavar="CODE", help="Failed with it, as `worker_lost`."
+)
+
+
+@click.group()
+def jobs_command() -> None:
+    """List, show, retry and cancel jobs, those of every tenant."""
+
+
+@jobs_command.command()
+@tenant_option
+@click.option("--state", type=click.Choice((*UNFINISHED, *TERMINAL)), default=None, help="In this state.")
+@kind_option
+@queue_option
+@entity_option
+@since_option
+@code_option
+@click.option("--items", is_flag=True, help="Items of batches too.")
+@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="At most so many.")
+@as_json_option
+@folder_option
+def ls(tenant: str | None, entity: str | None, items: bool, limit: int, as_json: bool, folder: Path | None, **narrow: Any) -> None:
+    """Jobs, newest first. Items of batches appear with `--items`, or when an entity is asked for.
+
+    With `--json` each line is the job as the API tells it, with the name of its tenant.
+    """
+    with database(folder, APPLICATION) as (sessions, settings), sessions() as session:
+        sought = ledger.Sought(tenant_id=_owner(session, tenant), entity=entity, items=items or entity is not None, **narrow)
+        found = [(job, name, status.document(settings, job)) for job, name in ledger.survey(session, sought, limit)]
+        now = _now(session)
+    if as_json:
+        for job, name, document in found:
+            click.echo(json.dumps(document | {"label": job.label, "tenant_name": name}))
+    else:
+        pages.put(pages.listing(found, now) if found else "No such jobs.")
+
+
+@jobs_command.command()
+@click.argument("job_id")
+@as_json_option
+@folder_option
+def show(job_id: str, as_json: bool, folder: Path | None) -> None:
+    """All that is known of one job: how it stands, what was asked, every try, who holds it, why it failed."""
+    with database(folder, APPLICATION) as (sessions, settings), sessions() as session:
+        job = _found(session, job_id)
+        name = session.get_one(Tenant, job.tenant_id).name
+        items = None if job.children is None else ledger.item_counts(session, job.id)
+        document = status.document(settings, job, position=ledger.position(session, job), items=items)
+        tries, now = ledger.attempts(session, job.id), _now(session)
+    if as_json:
+        click.echo(json.dumps(document | pages.carriage(job, name, tries), indent=1))
+    else:
+        pages.put(pages.page(job, name, document, now))
+        pages.put(pages.attempts(tries, now) if tries else "No try was made yet.")
+        for title in ("spec", "progress", "warnings", "error"):
+            if document[title]:
+                pages.put(f"{title}\n{json.dumps(document[title], indent=1, ensure_ascii=False)}")
+
+
+@jobs_command.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@folder_option
+def cancel(ids: tuple[str, ...], folder: Path | None) -> None:
+    """Cancel jobs: at once while they wait, by asking their worker to stop while they run. Ends with 1 when one could not be."""
+    if not ids:
+        raise click.UsageError("Name the jobs; `fleetcast jobs ls` shows them.")
+    with _runtime(folder) as runtime:
+        _each(ids, lambda job_id: _cancel(runtime, job_id))
+
+
+@jobs_command.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--failed", is_flag=True, help="Instead of naming them: those that failed and that nobody has asked for again.")
+@tenant_option
+@kind_option
+@queue_option
+@entity_option
+@since_option
+@code_option
+@click.option("--yes", is_flag=True, help="Do not ask before many are retried.")
+@folder_option
+def retry(ids: tuple[str, ...], failed: bool, tenant: str | None, yes: bool, folder: Path | None, **narrow: Any) -> None:
+    """Ask for failed or cancelled jobs again, each as a new job. Ends with 1 when one could not be.
+
+    Of a batch that is named, its items that did not succeed are asked for. With `--failed` and what narrows it, such items are found by
+    themselves and asked for one by one, a thousand at most.
+    """
+    narrowed = tenant is not None or any(value is not None for value in narrow.values())
+    if bool(ids) == failed or (narrowed and not failed):
+        raise click.UsageError("Either name the jobs, or say --failed and which of those, as `--failed --code worker_lost --since 1h`.")
+    with _runtime(folder) as runtime:
+        if failed:
+            with runtime.sessions() as session:
+                sought = ledger.Sought(tenant_id=_owner(session, tenant), state=FAILED, not_retried=True, **narrow)
+                found = ledger.survey(session, sought, MOST_RETRIED)
+            ids = _agreed(found, yes=yes)
+        _each(ids, lambda job_id: _retry(runtime, job_id))
+
+
+def _cancel(runtime: Runtime, job_id: str) -> str:
+    with runtime.sessions() as session:
+        job = ledger.find(session, job_id)
+    found = submit.cancel(runtime, job.tenant_id, job_id)
+    if job.state == CANCELLED:
+        return "was cancelled already"
+    if found["state"] == CANCELLED:
+        return "cancelled at once"
+    if found["terminal"]:
+        raise Undone(f"had ended already: {found['state']}")
+    return ("was asked to stop already" if job.cancel_requested else "asked to stop") + pages.of_items(found)
+
+
+def _retry(runtime: Runtime, job_id: str) -> str:
+    """As its tenant would: the tenant's quota holds for operators too."""
+    with runtime.sessions() as session:
+        asker = Asker(ledger.find(session, job_id).tenant_id)
+    new = submit.retry(runtime, asker, job_id).job
+    status.fresh(runtime, asker.tenant_id, new.id)
+    return f"again as {new.id}" if new.retry_of == job_id else f"the same is under way already as {new.id}"
+
+
+class Undone(Exception):
+    """A job was left as it is; the words say why."""
+
+
+def _each(ids: Iterable[str], action: Callable[[str], str]) -> None:
+    """Do it to each job and say what came of it. Exits with 1 when one could not be done."""
+    undone = 0
+    for job_id in dict.fromkeys(ids):
+        try:
+            click.echo(f"{job_id}  {action(job_id)}")
+        except (Undone, StoreError) as error:
+            undone += 1
+            click.echo(f"{job_id}  not done: {error}", err=True)
+    if undone:
+        raise SystemExit(1)
+
+
+def _agreed(found: Sequence[tuple[Job, str]], *, yes: bool) -> tuple[str, ...]:
+    """The jobs, oldest first, once the operator has seen how many they are."""
+    if not found:
+        click.echo("No such failed jobs.")
+        return ()
+    kinds = Counter(f"{name}: {job.kind} failed with {(job.error or {}).get('code')}" for job, name in found)
+    for line, count in kinds.most_common():
+        click.echo(f"{count:>6}  {line}", err=True)
+    if len(found) == MOST_RETRIED:
+        click.echo(f"These are the newest {MOST_RETRIED}; say the same again for the next.", err=True)
+    if not yes:
+        click.confirm(f"Retry {len(found)} jobs?", abort=True, err=True)
+    return tuple(job.id for job, _ in reversed(found))
+
+
+@contextmanager
+def _runtime(folder: Path | None) -> Iterator[Runtime]:
+    """With Redis, where the jobs' status is mirrored to those who poll it."""
+    settings = served(folder)
+    if not settings.cache:
+        raise SettingsError("REDIS_URL", "", "name the server: those who poll a job read its status there")
+    # One command can wait longer for Redis than a request can.
+    runtime = open_runtime(replace(settings, cache_timeout_s=max(settings.cache_timeout_s, 2.0)), "jobs", pool_size=2)
+    try:
+        yield runtime
+    finally:
+        runtime.close()
+
+
+def _owner(session: Session, name: str | None) -> str | None:
+    if name is None:
+        return None
+    try:
+        return tenants.find_tenant(session, name).id
+    except NotFound as error:
+        known = ", ".join(tenant.name for tenant in tenants.list_tenants(session)) or "none yet"
+        raise click.ClickException(f"{error} Those there are: {known}.") from error
+
+
+def _found(session: Session, job_id: str) -> Job:
+    try:
+        return ledger.find(session, job_id)
+    except NotFound as error:
+        raise click.ClickException(f"{error} `fleetcast jobs ls` shows those there are; what ended long ago is purged.") from error
+
+
+def _now(session: Session) -> datetime:
+    """By Postgres' clock, as every stamp of a job is."""
+    now: datetime = session.scalars(select(func.clock_timestamp())).one()
+    return now
