@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Plain pip: it takes the CPU build of torch where one is at hand. Pins are in constraints.txt.
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable
 
-.PHONY: help demo test test-slow check up down bench-training clean
+.PHONY: help demo test test-slow fuzz check up down bench-training bench-api clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -19,11 +19,17 @@ test: .venv/dev ## Run the tests; they start their own Postgres and Valkey
 test-slow: .venv/dev ## Run the tests that take minutes each, on the series below FLEETCAST_TEST_DATA
 	$(PY) -m pytest -m slow $(TESTS)
 
-check: .venv/dev ## Lint, types, and the one direction of imports
+fuzz: .venv/dev ## Ask every operation of the API at random for a while: MINUTES=10, FUZZ_SEED=… to do it again
+	FUZZ_MINUTES=$(or $(MINUTES),10) $(PY) -m pytest -m fuzz tests/fuzz $(TESTS)
+
+check: .venv/dev ## Lint, types, the one direction of imports, and the images' files
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
+	@if [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile.web Dockerfile.gpu-worker && echo "hadolint: both Dockerfiles are good"; \
+	else echo "hadolint is left out: its package has no build for this machine"; fi
+	.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 up: .venv/demo ## Start everything in the foreground
 	$(PY) -m ops.cli up
@@ -33,6 +39,9 @@ down: .venv/demo ## Stop what `make up` started elsewhere
 
 bench-training: .venv/dev ## Compare training with a textbook loop
 	$(PY) -m bench.training
+
+bench-api: .venv/dev ## Compare submitting and polling with the least Flask app that does either
+	$(PY) -m bench.api
 
 clean: ## Remove the installation and caches
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output *.egg-info

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +17,7 @@ import click
 
 from db import migrate
 from db.session import make_engine
-from ops.house import folder_option, served
+from ops.house import folder_option, served, write_private
 from tasks import logs
 from tasks.dispatcher import Dispatcher
 from tasks.jobs import SERVES
@@ -23,11 +25,15 @@ from tasks.runtime import open_runtime
 from tasks.settings import Settings, SettingsError, environment, inherited, load
 
 #: What `fleetcast` commands become, and the extra of ours that brings it.
-EXTRAS = {"gunicorn": "web", "celery": "worker", "flower": "operate"}
+EXTRAS = {"gunicorn": "web", "celery": "worker", "flower": "flower"}
 #: A training worker's child is replaced after so many jobs, so that what native code leaks does not add up.
 JOBS_PER_CHILD = 50
 #: Its presence says that a CUDA card can be used, without loading torch to ask.
 NVIDIA = Path("/dev/nvidiactl")
+#: A killed Flower has forgotten no more than the last so many seconds.
+FLOWER_SAVES_S = 10
+#: A worker gone for so long leaves Flower's list and its metrics, which would otherwise grow with every new container's name.
+FLOWER_FORGETS_S = 300
 
 
 @click.command()
@@ -83,31 +89,73 @@ def worker_command(kind: str) -> None:
 @click.command()
 def flower_command() -> None:
     """Serve Flower, read-only and behind a password."""
-    settings = _settings()
+    settings = _named(load(), "REDIS_URL")
     if ":" not in settings.flower_basic_auth:
         raise SettingsError("FLOWER_BASIC_AUTH", "", "set `user:password`; Flower shows every tenant's jobs")
-    address = (f"--address={settings.api_host}", f"--port={settings.flower_port}")
     _require("flower")
-    _become("celery", "--app", "tasks", "flower", *address, "--read_only=True", settings=settings)
+    state = _private(settings.flower_folder)
+    # The password and the cookies' secret reach Flower through its environment.
+    _become("celery", "--app", "tasks", "flower", *_flower_words(settings, state), settings=settings, more=_cookie_secret(state))
+
+
+def _flower_words(settings: Settings, state: Path) -> tuple[str, ...]:
+    """Whoever may look may change nothing; what was seen outlives the process."""
+    address = (
+        f"--address={settings.api_host}",
+        f"--port={settings.flower_port}",
+        f"--url_prefix={settings.flower_url_prefix}",
+        "--xheaders",
+    )
+    kept = ("--persistent=True", f"--db={state / 'flower.db'}", f"--state_save_interval={1000 * FLOWER_SAVES_S}")
+    bounds = (f"--max_tasks={settings.flower_max_tasks}", f"--purge_offline_workers={FLOWER_FORGETS_S}")
+    # It would otherwise run a `flowerconfig.py` of the folder it is started in.
+    return (*address, *kept, *bounds, "--read_only=True", f"--conf={os.devnull}")
+
+
+def _private(folder: Path) -> Path:
+    """The folder, ours alone. Flower's file is a pickle: whoever may write it runs code as us, whoever may read it sees every tenant.
+
+    One that is open to others is refused and not closed: it may be a folder that they need.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+    except OSError as error:
+        raise SettingsError("FLOWER_FOLDER", str(folder), f"{error.strerror}; name a folder of this user's own") from None
+    if about.st_uid != os.geteuid() or about.st_mode & 0o077:
+        raise SettingsError("FLOWER_FOLDER", str(folder), "others can enter it; `chmod 700` it, or name a folder of this user's own")
+    return folder
+
+
+def _cookie_secret(state: Path) -> dict[str, str]:
+    """Made at the first start and kept, so that what Flower signed is still good after the next."""
+    file = state / "cookie-secret"
+    if not file.exists():
+        write_private(file, secrets.token_urlsafe(64))
+    return {"FLOWER_COOKIE_SECRET": file.read_text()}
 
 
 def _settings() -> Settings:
     """The settings, with both servers named."""
-    settings = load()
-    for variable, value in (("DATABASE_URL", settings.database_url), ("REDIS_URL", settings.redis_url)):
-        if not value:
-            raise SettingsError(variable, value, "name the server, or start the whole house with `fleetcast up`")
+    return _named(load(), "DATABASE_URL", "REDIS_URL")
+
+
+def _named(settings: Settings, *variables: str) -> Settings:
+    """The settings, in which these servers must be named."""
+    for variable in variables:
+        if not getattr(settings, variable.lower()):
+            raise SettingsError(variable, "", "name the server, or start the whole house with `fleetcast up`")
     return settings
 
 
-def _become(module: str, *words: str, settings: Settings | None = None) -> None:
+def _become(module: str, *words: str, settings: Settings | None = None, more: Mapping[str, str] | None = None) -> None:
     """Replace this process by `python -m module words…`, so that signals reach it directly.
 
     Secrets travel in the environment, never on the command line, which every user of the machine can read.
     """
     _require(module)
     told = environment(settings or load())
-    os.execve(sys.executable, [sys.executable, "-P", "-m", module, *words], inherited() | told)
+    os.execve(sys.executable, [sys.executable, "-P", "-m", module, *words], inherited() | told | dict(more or {}))
 
 
 def _require(module: str) -> None:

@@ -76,3 +76,21 @@ def test_secrets_do_not_show_and_nothing_changes_its_mind() -> None:
 def test_the_operator_moves_the_device_preset() -> None:
     changes = load({"LSTM_SEQUENCE_LENGTH": "24", "MIN_TRAINING_SAMPLES": "300"}).recipe_changes["device-metric"]
     assert (changes["window"], changes["min_rows"]) == (24, 300)
+
+
+def test_a_secret_may_stand_in_a_file_and_its_own_variable_wins(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("redis://:hunter2@h/0\n")
+    assert load({"REDIS_URL_FILE": str(file)}).redis_url == "redis://:hunter2@h/0"
+    assert load({"REDIS_URL_FILE": str(file), "REDIS_URL": ""}).redis_url == "redis://:hunter2@h/0", "empty counts as unset"
+    assert load({"REDIS_URL_FILE": str(file), "REDIS_URL": "redis://mine"}).redis_url == "redis://mine"
+    assert load({"REDIS_URL_FILE": ""}).redis_url == ""
+    assert load({"LOG_LEVEL_FILE": str(file)}).log_level == "INFO", "only secrets are read from files"
+
+
+def test_a_secrets_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    for file in (tmp_path / "none", tmp_path / "bytes", tmp_path):
+        with pytest.raises(SettingsError) as told:
+            load({"DATABASE_URL_FILE": str(file)})
+        assert str(told.value) == f"DATABASE_URL_FILE={str(file)!r}: must name a text file that this user can read"
