@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ from webapp.schemas.fields import name_fault
 
 Row = TypeVar("Row")
 Mark = TypeVar("Mark")
+
+_SEMVER = re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}")
 
 
 def encode(mark: Any, filters: Mapping[str, Any]) -> str:
@@ -28,7 +31,7 @@ def decode(cursor: str | None, filters: Mapping[str, Any], read: Callable[[Any],
     if cursor is None:
         return None
     try:
-        binding, mark = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        binding, mark = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
         found = read(mark)
     except (ValueError, TypeError, RecursionError):
         raise _unknown() from None
@@ -45,6 +48,12 @@ def number(mark: Any) -> int:
 
 def text(mark: Any) -> str:
     if not isinstance(mark, str) or name_fault(mark) is not None:
+        raise ValueError(mark)
+    return mark
+
+
+def semver(mark: Any) -> str:
+    if not isinstance(mark, str) or _SEMVER.fullmatch(mark) is None:
         raise ValueError(mark)
     return mark
 

@@ -16,7 +16,9 @@ RESERVED = frozenset({"observations", "readiness", "forecasts", "anomalies", "ac
 
 
 class NameConverter(PathConverter):
-    """One or more segments."""
+    """One or more segments. A name with a line break is routed like any other, to be refused as a name and not as a page."""
+
+    regex = r"[^/][\s\S]*?"
 
 
 def name_schema(_: Any) -> dict[str, Any]:

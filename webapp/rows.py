@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from db.observations import Row
-from webapp.bodies import read_json, read_text
+from webapp.bodies import LONGEST_KEY, read_json, read_text
 from webapp.problems import LISTED, Fault, Refusal, fault, invalid, pointer
-from webapp.schemas.fields import YEARS, moment, name_fault
+from webapp.schemas.fields import NAME_LENGTH, YEARS, moment, name_fault
 
 #: Most values that one request may bring.
 MOST_VALUES = 1_000_000
@@ -93,6 +93,7 @@ def _from_lists(body: Mapping[str, list[Any]]) -> Iterator[Told]:
 
 def _from_lines(text: str) -> Iterator[Told]:
     """Each line an object: long when it has a `channel` and a `value`, else wide."""
+    _count_lines(text)
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield from _from_line(("line", number), line)
@@ -110,7 +111,14 @@ def _from_line(where: Where, line: str) -> Iterator[Told]:
         yield from _wide(where, row)
 
 
+def _count_lines(text: str) -> None:
+    """Empty ones too: a body of nothing else would keep every other request of this process waiting."""
+    if text.count("\n") > MOST_VALUES:
+        raise Refusal("body_too_large", f"One request may bring {MOST_VALUES} lines.")
+
+
 def _from_csv(text: str) -> Iterator[Told]:
+    _count_lines(text)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = _header(next(reader))
@@ -123,6 +131,8 @@ def _from_csv(text: str) -> Iterator[Told]:
 
 def _header(cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
+    if len(names) > MOST_CHANNELS + 2 or max(map(len, names), default=0) > LONGEST_KEY:
+        raise invalid(fault("/line/1", "too_long", f"The header may name {MOST_CHANNELS} channels of {NAME_LENGTH} characters."))
     if "at" not in names or len(names) < 2 or len(set(names)) != len(names):
         raise invalid(fault("/line/1", "invalid", "The header must be at,channel,value or at,<channel>,<channel>… with no column twice."))
     return names
@@ -143,7 +153,7 @@ def _number(cell: str) -> float | str | None:
     if not cell.strip():
         return None
     try:
-        return cell if "_" in cell else float(cell)
+        return float(cell) if cell.isascii() and "_" not in cell else cell  # Python also reads 1_0 and ٣
     except ValueError:
         return cell
 

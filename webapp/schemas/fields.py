@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
 
 #: C0 and C1 controls (Postgres refuses NUL), and halves of surrogate pairs, which no encoding can carry.
 _UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -17,6 +18,15 @@ NAME_LENGTH = 200
 YEARS = range(1900, 2200)
 #: Whole numbers that JSON readers everywhere keep exactly.
 EXACT = 2**53
+#: Members of a list that are looked at until other requests of this process get a turn.
+TURN = 2_000
+#: Wrong members of a list after which the others are not looked at.
+MOST_WRONG = 100
+#: A date, or a date and a time after T or a space. Python takes any sign between the two, a NUL as well, and reads the offset of a bare
+#: date (2026-01-01+02:00) as a time.
+_MOMENT = re.compile(r"(?:[0-9]{4}-?[0-9]{2}-?[0-9]{2}|[0-9]{4}-?W[0-9]{2}(?:-?[0-9])?)(?:[T ][0-9:.,]+(?:Z|[+-][0-9:.]+)?)?")
+#: Python also reads 1_0, ٣ and the digits between two spaces.
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
 def name_fault(name: str) -> str | None:
@@ -29,7 +39,9 @@ def name_fault(name: str) -> str | None:
 
 
 def moment(text: str) -> datetime:
-    """An ISO 8601 moment in UTC; one without an offset is taken as UTC. Raises ValueError."""
+    """An ISO 8601 moment in UTC; one without an offset is taken as UTC. Raises ValueError, and TypeError for what is no text."""
+    if _MOMENT.fullmatch(text) is None:
+        raise ValueError(text)
     try:
         read = datetime.fromisoformat(text)
         in_utc = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
@@ -84,6 +96,32 @@ class Real(fields.Float):
         return super()._validated(value)
 
 
+class Digits(fields.Integer):
+    """A whole number within bounds, in a query string."""
+
+    def __init__(self, low: int, high: int, **about: Any) -> None:
+        super().__init__(validate=validate.Range(low, high), **about)
+
+    def _validated(self, value: Any) -> int:
+        return super()._validated(_plain_number(self, value))
+
+
+class Decimal(fields.Float):
+    """A number within bounds, in a query string."""
+
+    def __init__(self, low: float, high: float, **about: Any) -> None:
+        super().__init__(allow_nan=False, validate=validate.Range(low, high), **about)
+
+    def _validated(self, value: Any) -> float:
+        return super()._validated(_plain_number(self, value))
+
+
+def _plain_number(field: fields.Field[Any], value: Any) -> str:
+    if not isinstance(value, str) or _NUMBER.fullmatch(value) is None:
+        raise field.make_error("invalid", input=value)
+    return value
+
+
 class Flag(fields.Boolean):
     """true or false, and nothing that resembles them."""
 
@@ -97,12 +135,28 @@ class Several(fields.List[Any]):
     """A bounded JSON array; an object is none."""
 
     def __init__(self, inner: fields.Field[Any], low: int, high: int, **about: Any) -> None:
-        super().__init__(inner, validate=[validate.Length(low, high), *about.pop("validate", ())], **about)
+        self._length = validate.Length(low, high)
+        super().__init__(inner, validate=[self._length, *about.pop("validate", ())], **about)
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> list[Any]:
+    def _deserialize(self, value: Any, *_: Any, **about: Any) -> list[Any]:
+        """Its length first, then its members, until so many are wrong that nobody would read of more."""
         if not isinstance(value, list):
             raise self.make_error("invalid", input=value)
-        return super()._deserialize(value, attr, data, **kwargs)
+        self._length(value)
+        taken: list[Any] = []
+        wrong: dict[int, Any] = {}
+        for index, member in enumerate(value):
+            try:
+                taken.append(self.inner.deserialize(member, **about))
+            except ValidationError as error:
+                wrong[index] = error.messages
+            if index % TURN == TURN - 1:
+                time.sleep(0)
+            if len(wrong) == MOST_WRONG:
+                break
+        if wrong:
+            raise ValidationError(wrong)
+        return taken
 
 
 class Moment(fields.DateTime):
@@ -137,17 +191,26 @@ class _Small:
     def __call__(self, value: Mapping[str, Any]) -> None:
         if len(value) > self._most:
             raise ValidationError(f"Longer than {self._most} keys.")
-        if self._weigh(value, self.DEPTH) > self._size:
-            raise ValidationError(f"Longer than {self._size} characters.")
+        left = self._size
+        for weight in self._weights(value, self.DEPTH):
+            left -= weight
+            if left < 0:
+                raise ValidationError(f"Longer than {self._size} characters.")
 
-    def _weigh(self, value: Any, levels: int) -> int:
+    def _weights(self, value: Any, levels: int) -> Iterator[int]:
+        """Of every part, one by one: of millions only the first thousands are weighed."""
         if isinstance(value, Mapping | list) and levels == 0:
             raise ValidationError(f"Nested deeper than {self.DEPTH} levels.")
         if isinstance(value, Mapping):
-            return sum(self._weigh(key, levels) + self._weigh(inner, levels - 1) for key, inner in value.items())
-        if isinstance(value, list):
-            return sum(self._weigh(inner, levels - 1) for inner in value) + len(value)
-        return _weigh_leaf(value)
+            for key, inner in value.items():
+                yield _weigh_leaf(key)
+                yield from self._weights(inner, levels - 1)
+        elif isinstance(value, list):
+            for inner in value:
+                yield 1
+                yield from self._weights(inner, levels - 1)
+        else:
+            yield _weigh_leaf(value)
 
 
 def _weigh_leaf(value: Any) -> int:
@@ -174,4 +237,10 @@ class In(Schema):
 
 
 class Out(Schema):
-    """What goes out."""
+    """What goes out. Every member is always there, but for those marked `sometimes`; clients pass over members that they do not know."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    def on_bind_field(self, _: str, field_obj: fields.Field[Any]) -> None:
+        field_obj.required = not field_obj.metadata.get("sometimes", False)

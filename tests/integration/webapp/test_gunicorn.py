@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -97,3 +99,52 @@ def test_a_body_that_does_not_say_its_length_is_taken_whole_or_not_at_all(served
     endless = served.post("/api/v1/entities/v/observations", content=lines(700), headers=csv)
     assert (endless.status_code, endless.json()["code"]) == (413, "body_too_large")
     assert served.get("/api/v1/entities/v").status_code == 404
+
+
+GET = b"GET /api/v1/entities HTTP/1.1\r\nHost: here\r\n"
+POST = b"POST /api/v1/predict HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+#: What no HTTP client sends. gunicorn itself answers most of it, before our app is asked.
+NOT_HTTP = {
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "a name only": b"hello\r\n\r\n",
+    "a long line": b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n\r\n",
+    "a NUL in the path": b"GET /api/v1/\x00 HTTP/1.1\r\nHost: here\r\n\r\n",
+    "many headers": GET + b"".join(b"X-%d: 1\r\n" % n for n in range(100)) + b"\r\n",
+    "a long header": GET + b"X: " + b"x" * 9_000 + b"\r\n\r\n",
+    "a header without a name": GET + b": 1\r\n\r\n",
+    "a NUL in a header": GET + b"X: a\x00b\r\n\r\n",
+    "a length that is none": POST + b"Content-Length: ten\r\n\r\n{}",
+    "a negative length": POST + b"Content-Length: -1\r\n\r\n{}",
+    "two lengths": POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "a length and chunks": POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a chunk of no size": POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+    "an unknown coding": POST + b"Transfer-Encoding: gzip, x\r\n\r\n{}",
+    "less than was announced": POST + b"Content-Length: 100\r\n\r\n{}",
+    "a chunk cut off": POST + b"Transfer-Encoding: chunked\r\n\r\nffff\r\n{}",
+    "nothing": b"",
+}
+
+
+def said(port: int, sent: bytes) -> bytes:
+    """What the server answers to a client that sends this and hangs up."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+        line.sendall(sent)
+        line.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            return b"".join(iter(lambda: line.recv(65_536), b""))
+    return b""
+
+
+def test_what_is_not_http_is_refused_and_hurts_nobody(served: httpx.Client, tmp_path: Path) -> None:
+    for name, sent in NOT_HTTP.items():
+        answer = said(served.base_url.port or 0, sent)
+        assert answer == b"" or answer[9:10] == b"4" or answer[9:12] == b"501", (name, answer[:500])  # 501: RFC 9112, an unknown coding
+        assert b"Traceback" not in answer
+        assert served.get("/healthz").status_code == 200, name
+    assert b"Traceback" not in (tmp_path / "log").read_bytes()
+
+
+def test_json_that_does_not_say_its_length_has_the_same_limit(served: httpx.Client) -> None:
+    spaces = (b" " * 65_536 for _ in range(300))
+    endless = served.post("/api/v1/predict", content=spaces, headers={"Content-Type": "application/json"})
+    assert (endless.status_code, endless.json()["code"]) == (413, "body_too_large")

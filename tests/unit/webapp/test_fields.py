@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from marshmallow import ValidationError, fields
 
-from webapp.schemas.fields import Flag, Moment, Name, Plain, Real, Several, Text, Whole, Word, iso, moment, name_fault
+from webapp.schemas.fields import Decimal, Digits, Flag, Moment, Name, Plain, Real, Several, Text, Whole, Word, iso, moment, name_fault
 
 REFUSED: list[tuple[fields.Field[Any], Any]] = [
     (Whole(), True),
@@ -47,6 +48,26 @@ REFUSED: list[tuple[fields.Field[Any], Any]] = [
     (Moment(), "10000-01-01T00:00:00Z"),
     (Moment(), "0001-01-01T00:00:00+14:00"),
     (Moment(), "1899-12-31T23:59:59Z"),
+    (Moment(), "2026-01-01+02:00"),
+    (Moment(), "2026-01-01-05:00"),
+    (Moment(), "2026-01-01\x0003:00"),
+    (Moment(), "2026-01-01🦊03:00"),
+    (Moment(), "2026-01-01T03:00:00+99:99"),
+    (Moment(), "２０２６-01-01"),
+    (Moment(), True),
+    (Digits(1, 200), "0"),
+    (Digits(1, 200), "201"),
+    (Digits(1, 200), "1_0"),
+    (Digits(1, 200), "٣"),
+    (Digits(1, 200), " 5"),
+    (Digits(1, 200), "5.0"),
+    (Digits(1, 200), "9" * 5000),
+    (Digits(1, 200), 5),
+    (Decimal(0, 3600), "1e3"),
+    (Decimal(0, 3600), "nan"),
+    (Decimal(0, 3600), "9" * 400),
+    (Decimal(0, 3600), "-0.1"),
+    (Decimal(0, 3600), ""),
     (Plain(), []),
     (Plain(), {str(n): n for n in range(17)}),
     (Plain(), {"a": {"b": {"c": {"d": {"e": 1}}}}}),
@@ -81,6 +102,35 @@ TAKEN: list[tuple[fields.Field[Any], Any]] = [
 @pytest.mark.parametrize(("field", "value"), TAKEN, ids=lambda case: repr(case)[:40])
 def test_taken(field: fields.Field[Any], value: Any) -> None:
     assert field.deserialize(value) == value
+
+
+class Counted(Name):
+    """Remembers how many were looked at."""
+
+    seen = 0
+
+    def deserialize(self, value: Any, *_: Any, **about: Any) -> Any:
+        self.seen += 1
+        return super().deserialize(value, **about)
+
+
+@pytest.mark.parametrize(("members", "seen"), [([""] * 50, 50), ([""] * 5_000, 100), (["a"] * 10_001, 0), (["a"] * 5_000, 5_000)])
+def test_no_more_members_are_looked_at_than_can_matter(members: list[str], seen: int) -> None:
+    """None of a list that is too long, and a hundred wrong ones of another."""
+    inner = Counted()
+    with contextlib.suppress(ValidationError):
+        Several(inner, 1, 10_000).deserialize(members)
+    assert inner.seen == seen
+
+
+def test_of_a_large_object_only_the_beginning_is_weighed() -> None:
+    """What would be refused for itself comes after the limit."""
+    with pytest.raises(ValidationError, match="Longer than 4096 characters"):
+        Plain().deserialize({"a": [*range(5_000), "\0"]})
+
+
+def test_numbers_in_a_query() -> None:
+    assert (Digits(1, 200).deserialize("200"), Decimal(0, 3600).deserialize("2.5")) == (200, 2.5)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from webapp.pages import decode, encode, number, page, text
+from webapp.pages import decode, encode, number, page, semver, text
 from webapp.problems import Refusal
 
 FILTERS = {"list": "jobs", "state": "queued"}
 
 
-@pytest.mark.parametrize(("mark", "read"), [(42, number), ("mdl_1", text)])
+@pytest.mark.parametrize(("mark", "read"), [(42, number), ("mdl_1", text), ("1.20.3", semver)])
 def test_round_trip(mark: Any, read: Any) -> None:
     assert decode(encode(mark, FILTERS), FILTERS, read) == mark
 
@@ -60,6 +60,20 @@ def test_unknown_cursors(cursor: str) -> None:
 def test_texts_that_postgres_would_refuse(mark: Any) -> None:
     with pytest.raises(Refusal):
         decode(_forged([BINDING, mark]), FILTERS, text)
+
+
+@pytest.mark.parametrize("mark", ["1.0", "1.0.0.0", "01.0.0", "1.0.x", "-1.0.0", "1.0.1234567890", "٣.0.0", "", 1.0, None])
+def test_marks_that_are_no_version(mark: Any) -> None:
+    with pytest.raises(Refusal):
+        decode(_forged([BINDING, mark]), FILTERS, semver)
+
+
+def test_a_cursor_has_one_spelling() -> None:
+    """Python's reader passes over what is not base64."""
+    cursor = encode(1, FILTERS)
+    for other in (cursor + "!", f" {cursor}", cursor[:5] + "\n" + cursor[5:], cursor + "===="):
+        with pytest.raises(Refusal):
+            decode(other, FILTERS, number)
 
 
 def test_a_page_knows_whether_there_is_a_next_one() -> None:

@@ -71,6 +71,11 @@ def test_every_shape_means_the_same(mimetype: str, body: Any) -> None:
         (LINES, "[1]", "/line/1"),
         (CSV, f"at,rhr\n{AT},nan", "/line/2/rhr"),
         (CSV, f"at,rhr\n{AT},1_0", "/line/2/rhr"),
+        (CSV, f"at,rhr\n{AT},٥٨", "/line/2/rhr"),
+        (CSV, f"at,rhr\n{AT},5\0", "/line/2/rhr"),
+        (CSV, f"at,r\0r\n{AT},5", "/line/2/r\0r"),
+        (CSV, "at,rhr\n2026-01-01\x0003:00,58", "/line/2/at"),
+        (JSON, {"observations": [{"channel": "rhr", "at": "2026-01-01+02:00", "value": 1}]}, "/observations/0/at"),
         (CSV, f"at,rhr\n{AT},high", "/line/2/rhr"),
         (CSV, f"at,rhr\n{AT},1,2", "/line/2"),
         (CSV, f"at,channel,value\n{AT},rhr,", "/line/2/value"),
@@ -107,6 +112,10 @@ def test_the_good_rows_are_taken_and_faults_are_listed_up_to_a_limit() -> None:
         (CSV, b"time,rhr\n", "validation_failed"),
         (CSV, b"at\n", "validation_failed"),
         (CSV, b"at,rhr,rhr\n", "validation_failed"),
+        (CSV, b"at," + b"c" * 1_001 + b"\n", "validation_failed"),
+        (CSV, b"at" + b",c" * 1_002 + b"\n", "validation_failed"),
+        (LINES, b"{}" + b"\n" * 1_000_001, "body_too_large"),
+        (JSON, b"[" + b"{}," * 1_010_000 + b"{}]", "body_too_large"),
         (CSV, b'at,rhr\n"2026', "malformed_request"),
         (CSV, b"\xff", "malformed_request"),
         (CSV, b"at,rhr\n2026-01-01," + b"9" * 200_000, "malformed_request"),
@@ -122,6 +131,9 @@ def test_one_request_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MOST_VALUES", 3)
     monkeypatch.setattr(rows, "MOST_CHANNELS", 2)
     with pytest.raises(Refusal, match="may bring 3 values"):
-        told(CSV, "at,a\n" + f"{AT},1\n" * 4)
+        told(CSV, "at,a,b\n" + f"{AT},1,1\n" * 2)
+    for mimetype, body in ((CSV, "at,a\n" + "\n" * 3), (LINES, "{}" + "\n" * 4)):
+        with pytest.raises(Refusal, match="may bring 3 lines"):
+            told(mimetype, body)
     with pytest.raises(Refusal, match="may name 2 channels"):
         told(CSV, f"at,a,b,c\n{AT},1,2,3")

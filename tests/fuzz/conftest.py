@@ -1,0 +1,30 @@
+"""Fixtures of the fuzz tier: one app for all operations, over a database that each finds in the same state."""
+
+from __future__ import annotations
+
+import pytest
+from schemathesis.openapi import from_wsgi
+from schemathesis.schemas import BaseSchema
+from sqlalchemy import Engine
+
+from tests.fuzz.world import World, make_world
+from tests.support.servers import Servers
+from tests.support.web import House, make_house, make_runtime
+
+#: Nobody works on the jobs, so waiting for one and watching one are cut short; a tenant may ask as often as it likes.
+CHANGES = {"max_wait_s": 0.02, "stream_heartbeat_s": 0.05, "stream_lifetime_s": 0.1, "rate_limit_per_minute": 0}
+
+
+@pytest.fixture(scope="session")
+def house(shared_engine: Engine, live: Servers, tmp_path_factory: pytest.TempPathFactory) -> House:
+    return make_house(make_runtime(shared_engine, live.redis_url, model_dir=tmp_path_factory.mktemp("models"), **CHANGES))
+
+
+@pytest.fixture(scope="session")
+def schema(house: House) -> BaseSchema:
+    return from_wsgi("/openapi.json", house.app)
+
+
+@pytest.fixture
+def world(house: House, engine: Engine, redis_url: str) -> World:
+    return make_world(house)

@@ -1,0 +1,196 @@
+"""What a hostile client may send: for every write route a good body with every field in it, and the values that no such field may hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: A parameter in a rule of Flask's.
+PARAMETER = r"<(?:\w+:)?(\w+)>"
+AT = "2026-02-01T06:00:00Z"
+Steps = tuple[str | int, ...]
+
+SPEC = {
+    "covariates": ["hrv"],
+    "network": "lstm",
+    "window": 7,
+    "horizon": 7,
+    "hidden_size": 16,
+    "num_layers": 1,
+    "dropout": 0.1,
+    "epochs": 3,
+    "patience": 2,
+    "batch_size": 16,
+    "learning_rate": 0.001,
+    "loss": "huber",
+    "split": {"fit": 0.6, "stop": 0.1, "calibrate": 0.15, "test": 0.15},
+    "level": 0.9,
+    "fill_limit": 2,
+    "cadence_s": 86400.0,
+    "seed": 7,
+}
+OWN = {"client": {"name": "ios", "tags": ["a"]}}
+CHANGE = {"channel": "rhr", "op": "add", "value": 1.5, "steps": {"last": 3}}
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write route of the app and good requests of it. Paths are below /api/v1."""
+
+    path: str
+    bodies: tuple[Mapping[str, Any], ...] = ()
+    #: Members whose inside is the client's own, or that name things which the request itself makes.
+    free: frozenset[str] = field(default=frozenset({"metadata", "attributes"}))
+
+
+#: Every write route, by method and rule. A route that is missing here fails its test.
+WRITES: Mapping[tuple[str, str], Write] = {
+    ("PUT", "/entities/<name:entity>"): Write(
+        "/entities/new",
+        (
+            {
+                "kind": "user",
+                "attributes": OWN,
+                "channels": [{"name": "rhr", "unit": "bpm", "direction": "lower", "lower_bound": 30.5, "upper_bound": 200.5}],
+            },
+        ),
+    ),
+    ("DELETE", "/entities/<name:entity>"): Write("/entities/u"),
+    ("POST", "/entities/<name:entity>/observations"): Write(
+        "/entities/new/observations",
+        ({"observations": [{"channel": "rhr", "at": AT, "value": 58.5}]}, {"rows": [{"at": AT, "rhr": 58.5}]}),
+        free=frozenset({"rows"}),
+    ),
+    ("POST", "/models/train"): Write(
+        "/models/train",
+        (
+            {
+                "entity": "u",
+                "recipe": "health-daily",
+                "target": "rhr",
+                "model": "mine",
+                "spec": SPEC,
+                "activation": "auto",
+                "look_back_hours": 10_000.5,
+                "metadata": OWN,
+            },
+            {"entities": ["u"], "recipe": "health-daily"},
+            {"selector": {"kind": "user", "has_channel": "rhr", "attributes": OWN}, "recipe": "health-daily"},
+        ),
+    ),
+    ("POST", "/predict"): Write(
+        "/predict", ({"entity": "u", "target": "rhr", "horizon": 3, "level": 0.75, "version": "1.0.0", "metadata": OWN},)
+    ),
+    ("POST", "/predict/batch"): Write(
+        "/predict/batch",
+        (
+            {"entities": ["u"], "targets": ["rhr"], "horizon": 3, "level": 0.75, "metadata": OWN},
+            {"entity": "u", "targets": ["rhr"]},
+            {"selector": {"kind": "user", "has_channel": "rhr", "attributes": OWN}, "targets": ["rhr"]},
+        ),
+    ),
+    ("POST", "/predict/what-if"): Write(
+        "/predict/what-if",
+        (
+            {
+                "entity": "u",
+                "target": "rhr",
+                "horizon": 3,
+                "level": 0.75,
+                "version": "1.0.0",
+                "scenarios": [{"name": "s", "changes": [CHANGE]}],
+                "bounds": "warn",
+                "include_baseline": True,
+                "metadata": OWN,
+            },
+        ),
+    ),
+    ("POST", "/models/<model_id>/activate"): Write("/models/{model}/activate", ({"version": "1.0.0", "reason": "because"},)),
+    ("POST", "/models/<model_id>/rollback"): Write("/models/{model}/rollback", ({"reason": "because"},)),
+    ("DELETE", "/models/<model_id>/versions/<semver>"): Write("/models/{model}/versions/1.0.0"),
+    ("POST", "/jobs/<job_id>/cancel"): Write("/jobs/{job}/cancel"),
+    ("POST", "/jobs/<job_id>/retry"): Write("/jobs/{job}/retry"),
+}
+
+#: JSON texts that are refused wherever they stand, with the status.
+ANYWHERE: Mapping[str, tuple[bytes, int]] = {
+    "NaN": (b"NaN", 400),
+    "Infinity": (b"Infinity", 400),
+    "-Infinity": (b"-Infinity", 400),
+    "an integer of 5,000 digits": (b"9" * 5_000, 400),
+    "10,000 lists": (b"[" * 10_000 + b"]" * 10_000, 400),
+    "10,000 objects": (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, 400),
+    "300 lists": (b"[" * 300 + b"]" * 300, 422),
+    "300 objects": (b'{"a":' * 300 + b"1" + b"}" * 300, 422),
+    "a key twice": (b'{"a": 1, "a": 1}', 400),
+    "not UTF-8": (b'"\xff"', 400),
+    "an encoded surrogate": (b'"\xed\xa0\x80"', 400),
+    "a raw NUL": (b'"\0"', 400),
+    "NUL": (b'"\\u0000"', 422),
+    "a lone surrogate": (b'"\\ud800"', 422),
+    "a surrogate pair the wrong way round": (b'"\\udc00\\ud800"', 422),
+    "1e400": (b"1e400", 422),
+    "NUL in a key": (b'{"\\u0000": 1}', 422),
+    "a lone surrogate in a key": (b'{"\\udfff": 1}', 422),
+}
+#: Values of another type, by the type of the good value.
+OTHERS: Mapping[type, tuple[Any, ...]] = {
+    str: (True, False, 0, 1, 1.5, [], {}, ["x"], {"a": 1}, "x" * 100_000, "\x1b", "\x9f"),
+    int: (True, False, "5", "", 1.5, [], {}, [1], 10**19, -(10**19), 2**53 + 1),
+    float: (True, False, "0.9", "", [], {}, [0.9], 10**400),
+    bool: (0, 1, 0.0, 1.5, "true", "", [], {}),
+    list: (True, 0, 1.5, "x", "", {}, {"0": "x"}),
+    dict: (True, 0, 1.5, "x", "", [], [{}]),
+}
+#: Texts that are no moment.
+NO_MOMENTS = (
+    "",
+    "yesterday",
+    "0000-01-01",
+    "10000-01-01",
+    "99999-01-01T00:00:00Z",
+    "-0001-01-01T00:00:00Z",
+    "1899-12-31T23:59:59Z",
+    "2200-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
+    "2026-13-01",
+    "2026-02-30",
+    "2026-01-01T25:00:00Z",
+    "2026-01-01T00:00:61Z",
+    "2026-01-01T00:00:00+99:99",
+    "2026-01-01T00:00:00+24:00",
+    "2026-01-01\x0000:00:00",
+    "2026-01-01\ud80000:00:00",
+    "2026-01-01🦊00:00:00",
+    "２０２６-01-01T00:00:00Z",
+    "1767225600",
+    "NaN",
+    "now",
+    "2026-01-01T00:00:00Z; DROP TABLE jobs",
+)
+
+
+def nodes(value: Any, free: frozenset[str], steps: Steps = ()) -> Iterator[tuple[Steps, Any]]:
+    """Everything in a body below its root, except what is the client's own."""
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for step, member in inner:
+        yield (*steps, step), member
+        if step not in free:
+            yield from nodes(member, free, (*steps, step))
+
+
+def replaced(value: Any, steps: Steps, by: Any) -> Any:
+    """The body with another value at one place."""
+    if not steps:
+        return by
+    if isinstance(value, list):
+        return [replaced(inner, steps[1:], by) if n == steps[0] else inner for n, inner in enumerate(value)]
+    return {key: replaced(inner, steps[1:], by) if key == steps[0] else inner for key, inner in value.items()}
+
+
+def written(body: Any, steps: Steps, raw: bytes) -> bytes:
+    """The body as JSON, with a text at one place that no JSON writer would write."""
+    return json.dumps(replaced(body, steps, "@@")).encode().replace(b'"@@"', raw)
