@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -25,6 +26,20 @@ class Question:
     level: float
 
 
+class Answer(NamedTuple):
+    """A forecast that was made before, and by which job."""
+
+    job_id: str
+    made_at: datetime
+    body: Json
+
+
+_FIND = text("""
+SELECT job_id, made_at, body FROM forecasts
+WHERE tenant_id = :tenant AND version_id = :version AND target = :target AND data_rev = :rev AND horizon = :horizon AND level = :level
+""")
+
+
 def store(
     session: Session, tenant_id: str, question: Question, *, entity_id: int, job_id: str, data_until: datetime, body: Json
 ) -> Forecast:
@@ -35,8 +50,11 @@ def store(
     return session.scalars(statement.returning(Forecast), execution_options={"populate_existing": True}).one()
 
 
-def find(session: Session, tenant_id: str, question: Question) -> Forecast | None:
-    return session.scalar(select(Forecast).filter_by(tenant_id=tenant_id, **asdict(question)))
+def find(session: Session, tenant_id: str, question: Question) -> Answer | None:
+    q = question
+    asked = {"version": q.version_id, "target": q.target, "rev": q.data_rev, "horizon": q.horizon, "level": q.level}
+    row = session.execute(_FIND, {"tenant": tenant_id, **asked}).one_or_none()
+    return None if row is None else Answer(*row)
 
 
 def newest(session: Session, tenant_id: str, entity_id: int, target: str) -> Forecast | None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
-from db.errors import Conflict, NotFound, Stale
+from db.errors import Conflict, NoActiveVersion, NotFound, Stale
 from db.models import Activation, Entity, Json, Model, Version, new_id
 
 Mode = Literal["auto", "always", "never"]
@@ -24,6 +24,17 @@ _SEMVER = (Version.major, Version.minor, Version.patch)
 _WRITTEN = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
 # Rows may have changed since this session last read them, while it waited for the model's lock.
 _FRESH = {"populate_existing": True}
+
+_ANSWERING = sa.text("""
+SELECT e.id AS entity_id, e.data_rev, m.id AS model_id, v.id AS version_id, v.major, v.minor, v.patch, v.spec
+FROM entities e
+LEFT JOIN models m ON m.entity_id = e.id AND m.kind = :kind AND m.name = :name
+LEFT JOIN versions v ON v.model_id = m.id AND CASE
+  WHEN CAST(:major AS integer) IS NULL THEN v.active
+  ELSE (v.major, v.minor, v.patch) = (CAST(:major AS integer), CAST(:minor AS integer), CAST(:patch AS integer))
+END
+WHERE e.tenant_id = :tenant AND e.name = :entity
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,18 @@ class NewVersion:
     artefact_bytes: int
     data_from: datetime
     data_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Which version answers for an entity and a model, and how far the entity's data have come."""
+
+    entity_id: int
+    data_rev: int
+    model_id: str
+    version_id: str
+    semver: str
+    spec: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +303,21 @@ def active(session: Session, tenant_id: str, entity_id: int, name: str, kind: st
     """The version that serves, if any was ever made active."""
     asked = sa.select(Version).join(Model, Model.id == Version.model_id).where(Version.active)
     return session.scalar(asked.where(Model.tenant_id == tenant_id, Model.entity_id == entity_id, Model.kind == kind, Model.name == name))
+
+
+def answering(session: Session, tenant_id: str, entity: str, name: str, semver: str | None, kind: str = "forecast") -> Answering:
+    """The pinned version, else the active one: one statement for the one question that every prediction begins with.
+
+    Raises NotFound for the entity, the model or the version; NoActiveVersion where nothing was pinned and nothing is active.
+    """
+    major, minor, patch = (None, None, None) if semver is None else _numbers(semver)
+    given = {"tenant": tenant_id, "entity": entity, "kind": kind, "name": name, "major": major, "minor": minor, "patch": patch}
+    row = _found(session.execute(_ANSWERING, given).one_or_none(), "entity", entity)
+    if semver is None and row.version_id is None:
+        raise NoActiveVersion(entity, name)
+    _found(row.model_id, "model", f"{entity} {name}")
+    _found(row.version_id, "version", str(semver))
+    return Answering(row.entity_id, row.data_rev, row.model_id, row.version_id, f"{row.major}.{row.minor}.{row.patch}", row.spec)
 
 
 def versions(session: Session, tenant_id: str, model_id: str, *, limit: int, after: str | None = None) -> list[Version]:

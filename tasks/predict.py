@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db import entities, forecasts
 from db.errors import Conflict
-from db.models import Entity, Json, Version
+from db.models import Channel, Entity, Json, Version
 from db.sources import stored
 from ml.errors import ModelError
 from ml.fitted import Fitted
@@ -30,6 +30,8 @@ class Served:
     version: Version
     fitted: Fitted
     raw: RawChannels
+    #: The target's.
+    channel: Channel | None
 
 
 def predict(shop: Workshop, works: Sequence[Work]) -> None:
@@ -49,7 +51,8 @@ def serve(shop: Workshop, work: Work, job: PredictJob | WhatIfJob) -> Served:
             raise Conflict("version_pruned", f"The artefact of version {version.semver} was pruned.")
         fitted = shop.model(version)
         raw = stored.fetch(session, entity.id, fitted.spec.inputs, last_rows=recent_rows(fitted.spec, fitted.step_s))
-    return Served(entity, version, fitted, raw)
+        channel = next((channel for channel in entities.channels(session, entity.id) if channel.name == version.target), None)
+    return Served(entity, version, fitted, raw, channel)
 
 
 def _predict(shop: Workshop, work: Work) -> None:
@@ -82,7 +85,8 @@ def answer(served: Served, made: Forecast) -> Json:
     """The forecast as clients read it."""
     version = served.version
     origin = {"kind": made.served_by, "model": version.model_id, "version": version.semver}
-    return made.as_dict() | {"entity": served.entity.name, "made_at": _iso(datetime.now(UTC)), "served_by": origin, "cached": False}
+    about = {"entity": served.entity.name, "unit": served.channel and served.channel.unit, "made_at": _iso(datetime.now(UTC))}
+    return made.as_dict() | about | {"served_by": origin, "cached": False}
 
 
 def _remember(shop: Workshop, work: Work, question: forecasts.Question, body: Json) -> None:

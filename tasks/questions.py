@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db import entities, forecasts, ledger, registry
+from db import forecasts, ledger, registry
 from db.errors import NoActiveVersion, NotFound
 from db.models import Entity, Job, Json, Version
 from ml.errors import SpecInvalid
@@ -21,8 +21,9 @@ from tasks.runtime import Runtime
 class Question:
     """A prediction resolved: which version of which entity's data is asked for how many steps."""
 
-    entity: Entity
-    version: Version
+    tenant_id: str
+    entity: str
+    answering: registry.Answering
     target: str
     horizon: int
     level: float
@@ -31,28 +32,27 @@ class Question:
 
     @property
     def job(self) -> PredictJob:
-        return PredictJob(self.entity.name, self.target, self.horizon, self.level, self.semver)
+        return PredictJob(self.entity, self.target, self.horizon, self.level, self.semver)
 
     @property
     def asked(self) -> forecasts.Question:
-        return forecasts.Question(self.version.id, self.target, self.entity.data_rev, self.horizon, self.level)
+        return forecasts.Question(self.answering.version_id, self.target, self.answering.data_rev, self.horizon, self.level)
 
     def digest(self, job: Mapping[str, Any]) -> str:
         """Two jobs ask for the same thing only of the same version and the same data."""
-        return digest(dict(job), self.version.id, self.entity.data_rev)
+        return digest(dict(job), self.answering.version_id, self.answering.data_rev)
 
 
 def resolve(
-    session: Session, tenant_id: str, entity_name: str, target: str, horizon: int | None, level: float | None, semver: str | None
+    session: Session, tenant_id: str, entity: str, target: str, horizon: int | None, level: float | None, semver: str | None
 ) -> Question:
     """Fill in what is left open from the version that would answer. Raises NotFound, NoActiveVersion, SpecInvalid."""
-    entity = entities.get(session, tenant_id, entity_name)
-    version = serving(session, tenant_id, entity, target, semver)
-    longest = version.spec["horizon"]
+    answering = registry.answering(session, tenant_id, entity, target, semver)
+    longest = answering.spec["horizon"]
     steps = horizon if horizon is not None else longest
     if not 1 <= steps <= longest:
-        raise SpecInvalid("horizon", steps, f"version {version.semver} forecasts 1 to {longest} steps")
-    return Question(entity, version, target, steps, level if level is not None else version.spec["level"], semver)
+        raise SpecInvalid("horizon", steps, f"version {answering.semver} forecasts 1 to {longest} steps")
+    return Question(tenant_id, entity, answering, target, steps, level if level is not None else answering.spec["level"], semver)
 
 
 def serving(session: Session, tenant_id: str, entity: Entity, name: str, semver: str | None) -> Version:
@@ -70,7 +70,7 @@ def serving(session: Session, tenant_id: str, entity: Entity, name: str, semver:
 
 def known(runtime: Runtime, session: Session, question: Question) -> tuple[Job, Json] | None:
     """The job that made the answer and the forecast, if it is not older than the cache's time to live."""
-    tenant_id = question.entity.tenant_id
+    tenant_id = question.tenant_id
     body = runtime.cache.get(tenant_id, question.asked) or _stored(runtime, session, tenant_id, question.asked)
     if body is None:
         return None

@@ -1,4 +1,4 @@
-"""What any process holds: settings, Postgres, the status board and the forecast cache. Opened by a call, never at import."""
+"""What any process holds: settings, Postgres, the status board, the forecast cache, the meter. Opened by a call, never at import."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from sqlalchemy import Engine
 
 from db.board import Board, Breaker, make_redis
 from db.cache import ForecastCache
+from db.meter import Meter
 from db.session import Sessions, make_engine, make_sessions
 from ml.recipes import Recipe, presets
+from tasks.metrics import CACHE_LOOKUPS, CATALOGUE, PROCESSES, REDIS_TRIPS
 from tasks.pace import Pace
+from tasks.ringer import Ringer
 from tasks.settings import Settings
+
+#: Longest wait of the meter for Redis: it sends in the background, more at once than a poll asks for.
+METER_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -24,11 +30,20 @@ class Runtime:
     memory: Redis
     board: Board
     cache: ForecastCache
+    meter: Meter
+    ringer: Ringer
     #: The presets as this operator set them.
     recipes: Mapping[str, Recipe]
     pace: Pace = field(default_factory=Pace)
 
+    def serve(self, role: str) -> None:
+        """Tell that a process of this role lives, and send what it counts. Only after a fork."""
+        self.meter.hold(PROCESSES, 1.0, role)
+        self.meter.start()
+
     def close(self) -> None:
+        self.ringer.close()
+        self.meter.close()
         self.engine.dispose()
         self.memory.close()
 
@@ -38,12 +53,24 @@ def open_runtime(settings: Settings, application: str, *, pool_size: int = 5) ->
     engine = make_engine(settings.database_url, pool_size=pool_size, application=f"fleetcast-{application}")
     memory = make_redis(settings.cache, settings.cache_timeout_s)
     breaker = Breaker()
+    cache = ForecastCache(memory, breaker)
     return Runtime(
         settings=settings,
         engine=engine,
         sessions=make_sessions(engine),
         memory=memory,
         board=Board(memory, breaker),
-        cache=ForecastCache(memory, breaker),
+        cache=cache,
+        meter=make_meter(settings, cache, breaker),
+        ringer=Ringer(engine),
         recipes=presets(settings.recipe_changes),
     )
+
+
+def make_meter(settings: Settings, cache: ForecastCache, breaker: Breaker) -> Meter:
+    """A meter that also tells what the cache and the breaker count of themselves."""
+    meter = Meter(make_redis(settings.cache, METER_TIMEOUT_S), CATALOGUE)
+    meter.follow(CACHE_LOOKUPS, lambda: cache.hits, "forecast", "hit")
+    meter.follow(CACHE_LOOKUPS, lambda: cache.misses, "forecast", "miss")
+    meter.follow(REDIS_TRIPS, lambda: breaker.trips)
+    return meter

@@ -6,21 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import structlog
 from psycopg.errors import ForeignKeyViolation
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from db import entities, ledger, registry
 from db.errors import NotFound
-from db.models import SUCCEEDED, Entity, Job
+from db.models import CANCELLED, SUCCEEDED, Entity, Job
 from ml.recipes import recipe
+from tasks import status
 from tasks.jobs import BATCH, TRAIN, Activation, JobSpec, PredictJob, TrainJob, WhatIfJob, digest
-from tasks.questions import known, resolve
+from tasks.metrics import JOBS_ENDED
+from tasks.questions import Question, known, resolve
 from tasks.readiness import Readiness, readiness, resolved
 from tasks.runtime import Runtime
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,8 @@ class Submitted:
     replayed: bool = False
     #: A forecast already in hand; `job` is the one that made it.
     forecast: Mapping[str, Any] | None = None
+    #: How many waited in the queue before a job that is new.
+    ahead: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,8 @@ def train(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
             return _submit_batch(runtime, session, asker, TRAIN, _trainings(session, runtime, found, order))
         job, ready = _training(session, runtime, found[0], order)
         ready.require()
-        return _submit_one(runtime, session, asker, found[0], job, digest(job.as_dict()))
+        model = registry.ensure_model(session, asker.tenant_id, found[0].id, job.model)
+        return _submit_one(runtime, session, _row(runtime, asker, found[0].id, job, model.id))
 
     return _once(runtime, asker, place)
 
@@ -99,7 +101,7 @@ def predict(runtime: Runtime, asker: Asker, order: PredictOrder) -> Submitted:
         answer = known(runtime, session, asked)
         if answer is not None:
             return Submitted(answer[0], forecast=answer[1])
-        return _submit_one(runtime, session, asker, asked.entity, asked.job, asked.digest(asked.job.as_dict()))
+        return _submit_one(runtime, session, _asking(runtime, asker, asked, asked.job))
 
     return _once(runtime, asker, place)
 
@@ -110,7 +112,7 @@ def what_if(runtime: Runtime, asker: Asker, job: WhatIfJob) -> Submitted:
     def place(session: Session) -> Submitted:
         asked = resolve(session, asker.tenant_id, job.entity, job.target, job.horizon, job.level, job.version)
         effective = replace(job, horizon=asked.horizon, level=asked.level)
-        return _submit_one(runtime, session, asker, asked.entity, effective, asked.digest(effective.as_dict()))
+        return _submit_one(runtime, session, _asking(runtime, asker, asked, effective))
 
     return _once(runtime, asker, place)
 
@@ -125,6 +127,21 @@ def retry(runtime: Runtime, asker: Asker, job_id: str) -> Submitted:
         return Submitted(ledger.retry(session, asker.tenant_id, job_id, deadline_s=runtime.settings.deadline_s))
 
     return _once(runtime, asker, place)
+
+
+def cancel(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
+    """End a queued job, ask a running one to stop, leave one that has ended; of a batch, its items. How it stands then. Raises NotFound."""
+    with runtime.sessions.begin() as session:
+        before = _cancelled(session, ledger.get(session, tenant_id, job_id))
+        job = ledger.cancel(session, tenant_id, job_id)
+        ended = _cancelled(session, job) - before
+    runtime.meter.count(JOBS_ENDED, job.kind, CANCELLED, by=ended)
+    return status.fresh(runtime, tenant_id, job_id)
+
+
+def _cancelled(session: Session, job: Job) -> int:
+    """How much work of this job was cancelled: itself, or items of it."""
+    return int(job.state == CANCELLED) if job.children is None else ledger.item_counts(session, job.id).get(CANCELLED, 0)
 
 
 def _training(session: Session, runtime: Runtime, entity: Entity, order: TrainOrder) -> tuple[TrainJob, Readiness]:
@@ -159,6 +176,7 @@ def _once(runtime: Runtime, asker: Asker, place: Callable[[Session], Submitted])
     job_id: str | None = None
     try:
         with runtime.sessions.begin() as session:
+            runtime.pace.learn(session)
             submitted = _recalled(session, asker) or _placed(session, asker, place)
             job_id = submitted.job.id
     except IntegrityError as error:
@@ -171,7 +189,7 @@ def _once(runtime: Runtime, asker: Asker, place: Callable[[Session], Submitted])
             raise
         submitted = replace(submitted, job=written)
     if submitted.forecast is None and not submitted.replayed:
-        _ring(runtime)
+        runtime.ringer.ring()
     return submitted
 
 
@@ -202,20 +220,10 @@ def _written(runtime: Runtime, asker: Asker, job_id: str) -> Job | None:
         return None
 
 
-def _ring(runtime: Runtime) -> None:
-    """Best effort: the job is written, and the dispatcher looks by itself every second."""
-    try:
-        with runtime.sessions.begin() as session:
-            ledger.ring(session)
-    except SQLAlchemyError as error:
-        log.warning("not_rung", error=str(error).splitlines()[0])
-
-
-def _submit_one(runtime: Runtime, session: Session, asker: Asker, entity: Entity, job: JobSpec, spec_hash: str) -> Submitted:
-    [row] = _rows(runtime, session, asker, [(entity, job)])
-    ledger.admit(session, asker.tenant_id, job.queue, 1, max_queue=runtime.settings.max_queue)
-    made, deduplicated = ledger.submit(session, replace(row, spec_hash=spec_hash))
-    return Submitted(made, deduplicated)
+def _submit_one(runtime: Runtime, session: Session, row: ledger.NewJob) -> Submitted:
+    ahead = ledger.admit(session, row.tenant_id, row.queue, 1, max_queue=runtime.settings.max_queue)
+    made, deduplicated = ledger.submit(session, row)
+    return Submitted(made, deduplicated, ahead=None if deduplicated else ahead)
 
 
 def _submit_batch(runtime: Runtime, session: Session, asker: Asker, queue: str, jobs: Sequence[tuple[Entity, JobSpec]]) -> Submitted:
@@ -241,10 +249,10 @@ def _rows(runtime: Runtime, session: Session, asker: Asker, jobs: Sequence[tuple
     """The jobs as the ledger takes them. A training makes its lineage where it is missing."""
     look = registry.ensure_models if isinstance(jobs[0][1], TrainJob) else registry.find_models
     models = look(session, asker.tenant_id, {(entity.id, job.model) for entity, job in jobs})
-    return [_row(runtime, asker, entity, job, models.get((entity.id, job.model))) for entity, job in jobs]
+    return [_row(runtime, asker, entity.id, job, models.get((entity.id, job.model))) for entity, job in jobs]
 
 
-def _row(runtime: Runtime, asker: Asker, entity: Entity, job: JobSpec, model_id: str | None) -> ledger.NewJob:
+def _row(runtime: Runtime, asker: Asker, entity_id: int, job: JobSpec, model_id: str | None) -> ledger.NewJob:
     spec = job.as_dict()
     return ledger.NewJob(
         tenant_id=asker.tenant_id,
@@ -253,13 +261,19 @@ def _row(runtime: Runtime, asker: Asker, entity: Entity, job: JobSpec, model_id:
         spec=spec,
         spec_hash=digest(spec),
         label=job.label,
-        entity_id=entity.id,
+        entity_id=entity_id,
         model_id=model_id,
         shape_key=job.shape_key,
         max_attempts=runtime.settings.max_attempts,
         deadline_s=runtime.settings.deadline_s,
         client_metadata=dict(asker.metadata),
     )
+
+
+def _asking(runtime: Runtime, asker: Asker, asked: Question, job: JobSpec) -> ledger.NewJob:
+    """A job that asks something of a version that is known already."""
+    row = _row(runtime, asker, asked.answering.entity_id, job, asked.answering.model_id)
+    return replace(row, spec_hash=asked.digest(row.spec))
 
 
 def _entities(session: Session, tenant_id: str, names: Sequence[str]) -> list[Entity]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from db import entities
 from ml.forecaster import Change, Scenario
 from ml.forecaster import what_if as ask
 from ml.scenarios import Direction
@@ -25,8 +24,6 @@ def what_if(shop: Workshop, works: Sequence[Work]) -> None:
 def _what_if(shop: Workshop, work: Work) -> None:
     job = WhatIfJob.from_dict(work.job.spec)
     served = serve(shop, work, job)
-    with shop.sessions() as session:
-        directions = {channel.name: channel.direction for channel in entities.channels(session, served.entity.id)}
     work.progress("forecast", scenarios=len(job.scenarios))
     scenarios = [_scenario(stored) for stored in job.scenarios]
     asked = ask(
@@ -36,7 +33,7 @@ def _what_if(shop: Workshop, work: Work) -> None:
         horizon=job.horizon,
         level=job.level,
         bounds=job.bounds,
-        direction=cast("Direction | None", directions.get(job.target)),
+        direction=cast("Direction | None", served.channel and served.channel.direction),
     )
     origin = {"kind": served.version.served_by, "model": served.version.model_id, "version": served.version.semver}
     body = asked.as_dict() | {"entity": served.entity.name, "served_by": origin}

@@ -159,4 +159,5 @@ def _nothing_succeeded(counts: Mapping[str, int]) -> Json:
         "code": "batch_failed",
         "detail": f"0 of {sum(counts.values())} items succeeded; each item says why.",
         "retryable": False,
+        "hint": "See GET /jobs/{id}/items.",
     }

@@ -42,7 +42,7 @@ def test_a_forecast_is_found_by_its_question(sessions: Sessions, versions: list[
     with sessions.begin() as session:
         found = forecasts.find(session, one.tenant_id, ask(one))
         assert found is not None
-        assert (found.id, found.body, found.data_until) == (made.id, {"points": [1.5]}, rows.START)
+        assert found == (made.job_id, made.made_at, {"points": [1.5]})
 
 
 @pytest.mark.parametrize("change", [{"version_id": "ver_x"}, {"target": "hrv"}, {"data_rev": 4}, {"horizon": 1}, {"level": 0.8}])

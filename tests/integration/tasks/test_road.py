@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from db import ledger, registry
+from db import entities, ledger, registry
 from db.errors import NoActiveVersion
 from ml.errors import InsufficientData, SpecInvalid
 from tasks import submit
@@ -60,7 +60,13 @@ def test_the_second_prediction_is_answered_without_a_job_of_its_own(shop: Worksh
     assert third.forecast is not None, "Postgres answers when Redis was wiped"
 
     ingest(shop, acme, "dev-1", wave(401))
+    with shop.sessions.begin() as session:
+        entities.put(session, acme.tenant_id, "dev-1", channels=[entities.ChannelInfo("cpu", unit="%")])
     assert submit.predict(shop.runtime, acme, order).forecast is None, "new data makes the old answer unreachable"
+    work_off(shop)
+    fourth = submit.predict(shop.runtime, acme, order).forecast
+    assert fourth is not None
+    assert (third.forecast["unit"], fourth["unit"]) == (None, "%")
 
 
 def test_training_again_bumps_the_patch_and_a_rollback_changes_the_answer_at_once(shop: Workshop) -> None:
