@@ -16,51 +16,246 @@ class Kind:
 
     status: int
     title: str
+    cause: str
     fix: str
     retryable: bool = False
+    #: Never the answer to a request of its own: it stands in a failed job's `error`, and in the answer to `GET /jobs/{id}/result`.
+    in_jobs_only: bool = False
 
 
 CATALOGUE: Mapping[str, Kind] = {
-    "malformed_request": Kind(400, "The request cannot be read", "Send well-formed JSON with the documented fields."),
-    "unauthenticated": Kind(401, "No valid API key", "Send `Authorization: Bearer fk_…` with a key that is not revoked or expired."),
-    "forbidden_scope": Kind(403, "The key lacks a scope", "Use a key that has the scope named."),
-    "not_found": Kind(404, "No such page", "Compare the path with /openapi.json."),
-    "entity_not_found": Kind(404, "No such entity", "Create it by sending observations or with PUT /entities/{entity}."),
-    "model_not_found": Kind(404, "No such model", "List models with GET /models."),
-    "version_not_found": Kind(404, "No such version", "List versions with GET /models/{id}/versions."),
-    "job_not_found": Kind(404, "No such job", "Finished jobs are kept 30 days."),
-    "forecast_not_found": Kind(404, "No forecast yet", "Ask for one with POST /predict."),
-    "no_active_version": Kind(404, "Nothing has been trained", "Train a model with POST /models/train."),
-    "method_not_allowed": Kind(405, "Method not allowed", "Compare with /openapi.json."),
-    "not_acceptable": Kind(406, "No such representation", "Ask for application/json."),
-    "job_not_finished": Kind(409, "The job has not finished", "Wait until `terminal` is true.", retryable=True),
-    "job_succeeded": Kind(409, "The job succeeded", "Only failed or cancelled jobs are retried; submit a new one."),
-    "model_is_active": Kind(409, "The version is active", "Activate another version first."),
-    "conflicting_activation": Kind(409, "There is nothing to go back to", "Activate a version by name."),
-    "version_pruned": Kind(410, "The version's artefact was pruned", "Train again, or keep more versions (KEEP_VERSIONS)."),
-    "precondition_failed": Kind(412, "It changed meanwhile", "Read it again and repeat with the new ETag."),
-    "body_too_large": Kind(413, "The body is too large", "Send it in parts."),
-    "unsupported_media_type": Kind(415, "The body has an unknown type", "Send `Content-Type: application/json`."),
-    "validation_failed": Kind(422, "A field is not valid", "Mend the fields that `errors` points at."),
-    "insufficient_data": Kind(422, "Not enough data", "Send more observations; `requirements` says of what."),
-    "insufficient_recent_data": Kind(422, "The latest observations are missing", "Send the observations up to now."),
-    "flatline_detected": Kind(422, "The channel never moves", "Check that the device still measures."),
-    "feature_missing": Kind(422, "A channel is missing", "Send observations of it, or train without it."),
-    "scenario_out_of_bounds": Kind(422, "The scenario leaves what was ever observed", "Use smaller changes, or `bounds: warn`."),
-    "idempotency_key_reused": Kind(422, "The Idempotency-Key was used with another body", "Use a new key for a new request."),
-    "quota_exceeded": Kind(429, "Too many unfinished jobs", "Wait for some to finish.", retryable=True),
-    "internal": Kind(500, "Something failed on our side", "Try again; if it persists, tell the operator the `instance`.", retryable=True),
-    "source_unavailable": Kind(502, "The data source does not answer", "Try again later.", retryable=True),
-    "queue_saturated": Kind(503, "The queue is full", "Try again after `Retry-After` seconds.", retryable=True),
-    "unavailable": Kind(503, "The database does not answer", "Try again after `Retry-After` seconds.", retryable=True),
-    # Met only inside jobs.
-    "training_diverged": Kind(422, "The training left the numbers", "Lower the learning rate, or check the data for extreme values."),
-    "out_of_memory": Kind(503, "The worker ran out of memory", "Use a smaller network or batch.", retryable=True),
-    "deadline_exceeded": Kind(504, "The job's deadline passed", "Submit again, or add workers.", retryable=True),
-    "worker_lost": Kind(500, "The worker died too often on this job", "Check the worker's memory; then retry the job.", retryable=True),
-    "artefact_corrupt": Kind(500, "The stored model is damaged", "Roll back or train again."),
-    "batch_failed": Kind(500, "No item of the batch succeeded", "See GET /jobs/{id}/items."),
-    "cancelled": Kind(409, "The job was cancelled", "Retry it if that was not meant."),
+    "malformed_request": Kind(
+        400,
+        "The request cannot be read",
+        "The body is not UTF-8, not JSON, or JSON that readers disagree about: NaN, a key twice, endless nesting.",
+        "Send well-formed JSON with the documented fields.",
+    ),
+    "unauthenticated": Kind(
+        401,
+        "No valid API key",
+        "The request brings no key, or one that is unknown, expired or revoked.",
+        "Send `Authorization: Bearer fk_…` with a key that is not revoked or expired.",
+    ),
+    "forbidden_scope": Kind(
+        403,
+        "The key lacks a scope",
+        "The key is valid and was issued without the scope that this operation needs.",
+        "Use a key that has the scope named.",
+    ),
+    "not_found": Kind(404, "No such page", "No operation has this path; nothing was looked up.", "Compare the path with /openapi.json."),
+    "entity_not_found": Kind(
+        404,
+        "No such entity",
+        "None of your entities has this name, or none matches the selector; it may have been erased.",
+        "Create it by sending observations or with PUT /entities/{entity}.",
+    ),
+    "model_not_found": Kind(404, "No such model", "None of your models has this id or this name.", "List models with GET /models."),
+    "version_not_found": Kind(
+        404, "No such version", "The model has never had a version of this number.", "List versions with GET /models/{id}/versions."
+    ),
+    "job_not_found": Kind(
+        404, "No such job", "None of your jobs has this id, or it ended so long ago that it was purged.", "Finished jobs are kept 30 days."
+    ),
+    "forecast_not_found": Kind(
+        404, "No forecast yet", "No prediction of this target of this entity has been finished.", "Ask for one with POST /predict."
+    ),
+    "no_active_version": Kind(
+        404,
+        "Nothing has been trained",
+        "The entity has no active version of a model of this name.",
+        "Train a model with POST /models/train.",
+    ),
+    "method_not_allowed": Kind(
+        405, "Method not allowed", "There is something at this path, and it does not take this method.", "Compare with /openapi.json."
+    ),
+    "not_acceptable": Kind(
+        406,
+        "No such representation",
+        "The Accept header names only types that this operation cannot answer with.",
+        "Ask for application/json.",
+    ),
+    "job_not_finished": Kind(
+        409, "The job has not finished", "The job is still queued or running.", "Wait until `terminal` is true.", retryable=True
+    ),
+    "job_succeeded": Kind(
+        409,
+        "The job succeeded",
+        "There is nothing to try again: the job, or every item of the batch, succeeded.",
+        "Only failed or cancelled jobs are retried; submit a new one.",
+    ),
+    "model_is_active": Kind(
+        409, "The version is active", "The version to delete is the one that serves.", "Activate another version first."
+    ),
+    "conflicting_activation": Kind(
+        409,
+        "There is nothing to go back to",
+        "No version was active before the present one, or all of those were pruned.",
+        "Activate a version by name.",
+    ),
+    "version_pruned": Kind(
+        410,
+        "The version's artefact was pruned",
+        "The version was deleted, or newer ones took its place on disk; its row and its metrics stay.",
+        "Train again, or keep more versions (KEEP_VERSIONS).",
+    ),
+    "precondition_failed": Kind(
+        412,
+        "It changed meanwhile",
+        "Another version is active than the one that If-Match names.",
+        "Read it again and repeat with the new ETag.",
+    ),
+    "body_too_large": Kind(
+        413, "The body is too large", "The body is longer than MAX_BODY_BYTES, or brings too many values.", "Send it in parts."
+    ),
+    "unsupported_media_type": Kind(
+        415, "The body has an unknown type", "This operation does not read the Content-Type sent.", "Send `Content-Type: application/json`."
+    ),
+    "validation_failed": Kind(
+        422,
+        "A field is not valid",
+        "A field, a query parameter, a header or a name in the path is unknown, missing, of the wrong type or out of its bounds.",
+        "Mend the fields that `errors` points at.",
+    ),
+    "insufficient_data": Kind(
+        422,
+        "Not enough data",
+        "The entity has fewer observations than the recipe needs, or none that can be used.",
+        "Send more observations; `requirements` says of what.",
+    ),
+    "insufficient_recent_data": Kind(
+        422,
+        "The latest observations are missing",
+        "The version reads the newest rows of the target, and too few of them are known.",
+        "Send the observations up to now.",
+        in_jobs_only=True,
+    ),
+    "flatline_detected": Kind(
+        422,
+        "The channel never moves",
+        "Every observation of the target has the same value: there is nothing to learn.",
+        "Check that the device still measures.",
+        in_jobs_only=True,
+    ),
+    "feature_missing": Kind(
+        422,
+        "A channel is missing",
+        "A channel that the training, the version or the scenario names has no observations, or is not one that the model reads.",
+        "Send observations of it, or train without it.",
+        in_jobs_only=True,
+    ),
+    "scenario_out_of_bounds": Kind(
+        422,
+        "The scenario leaves what was ever observed",
+        "With `bounds: reject`, a change takes a channel outside the range that the version learned from.",
+        "Use smaller changes, or `bounds: warn`.",
+        in_jobs_only=True,
+    ),
+    "idempotency_key_reused": Kind(
+        422,
+        "The Idempotency-Key was used with another body",
+        "Within the last day the same key came to the same path with another body.",
+        "Use a new key for a new request.",
+    ),
+    "rate_limited": Kind(
+        429,
+        "Too many requests",
+        "The tenant sent more requests than its rate allows.",
+        "Send the request again after `Retry-After` seconds.",
+        retryable=True,
+    ),
+    "quota_exceeded": Kind(
+        429, "Too many unfinished jobs", "The tenant holds all the unfinished jobs it may.", "Wait for some to finish.", retryable=True
+    ),
+    "too_many_streams": Kind(
+        429,
+        "Too many open event streams",
+        "The tenant holds all the event streams open that it may in one web process.",
+        "Close some, or poll GET /jobs/{id} with `wait`.",
+        retryable=True,
+    ),
+    "internal": Kind(
+        500,
+        "Something failed on our side",
+        "A fault of the service; nothing is wrong with the request.",
+        "Try again; if it persists, tell the operator the `instance`.",
+        retryable=True,
+    ),
+    "source_unavailable": Kind(
+        502,
+        "The data source does not answer",
+        "The place that observations are read from could not be reached.",
+        "Try again later.",
+        retryable=True,
+        in_jobs_only=True,
+    ),
+    "queue_saturated": Kind(
+        503,
+        "The queue is full",
+        "The queue holds all the jobs it may, of all tenants together.",
+        "Try again after `Retry-After` seconds.",
+        retryable=True,
+    ),
+    "streams_saturated": Kind(
+        503,
+        "All event streams are taken",
+        "The web process holds all the event streams open that it may, of all tenants together.",
+        "Try again after `Retry-After` seconds, or poll GET /jobs/{id} with `wait`.",
+        retryable=True,
+    ),
+    "unavailable": Kind(
+        503,
+        "The database does not answer",
+        "Postgres is away, restarting, or out of connections.",
+        "Try again after `Retry-After` seconds.",
+        retryable=True,
+    ),
+    "training_diverged": Kind(
+        422,
+        "The training left the numbers",
+        "The loss became infinite or no number at all.",
+        "Lower the learning rate, or check the data for extreme values.",
+        in_jobs_only=True,
+    ),
+    "out_of_memory": Kind(
+        503,
+        "The worker ran out of memory",
+        "Every try at the job needed more memory than the worker has.",
+        "Use a smaller network or batch.",
+        retryable=True,
+        in_jobs_only=True,
+    ),
+    "deadline_exceeded": Kind(
+        504,
+        "The job's deadline passed",
+        "The job waited or ran longer than it may.",
+        "Submit again, or add workers.",
+        retryable=True,
+        in_jobs_only=True,
+    ),
+    "worker_lost": Kind(
+        500,
+        "The worker died too often on this job",
+        "Several tries at the job took their process down.",
+        "Check the worker's memory; then retry the job.",
+        retryable=True,
+        in_jobs_only=True,
+    ),
+    "artefact_corrupt": Kind(
+        500,
+        "The stored model is damaged",
+        "The files of the version are not those that were saved, or are gone.",
+        "Roll back or train again.",
+    ),
+    "batch_failed": Kind(
+        422,
+        "No item of the batch succeeded",
+        "Every item ended as failed or cancelled, each for its own reason.",
+        "See GET /jobs/{id}/items.",
+        in_jobs_only=True,
+    ),
+    "cancelled": Kind(
+        409, "The job was cancelled", "Somebody asked for the job's end.", "Retry it if that was not meant.", in_jobs_only=True
+    ),
 }
 
 
@@ -100,3 +295,24 @@ def _code(error: StoreError) -> str:
         case KeyReused():
             return "idempotency_key_reused"
     return "internal"
+
+
+def catalogue_table() -> str:
+    """The catalogue in Markdown, as docs/errors.md shows it."""
+    return "\n\n".join(
+        (
+            "## In answers to requests",
+            _table(in_jobs_only=False),
+            "## Inside jobs",
+            "These stand in a failed job's `error`, in its events and in the answer to `GET /jobs/{id}/result`, and are no other answer's.",
+            _table(in_jobs_only=True),
+        )
+    )
+
+
+def _table(*, in_jobs_only: bool) -> str:
+    rows = ["| code | status | what happened | what to do | again? |", "|---|---|---|---|---|"]
+    for code, kind in CATALOGUE.items():
+        if kind.in_jobs_only == in_jobs_only:
+            rows.append(f"| `{code}` | {kind.status} | {kind.title}. {kind.cause} | {kind.fix} | {'yes' if kind.retryable else 'no'} |")
+    return "\n".join(rows)

@@ -69,13 +69,26 @@ class Settings:
     idempotency_hours: int = _setting(24, "How long an Idempotency-Key is remembered.", low=1)
     loaded_models: int = _setting(256, "Versions a worker keeps in memory, least recently used first out.", low=1)
     max_body_bytes: int = _setting(16 * 2**20, "Largest request body: about 200,000 observations as JSON.", low=1024)
+    rate_limit_per_minute: int = _setting(
+        30_000, "Requests a tenant may send in a minute, over all web processes: half of what one can serve. 0: no limit.", low=0
+    )
+    log_requests: str = _setting("writes", "Requests that are logged: `all`, `writes` (and whatever is refused) or `none`.")
     max_batch: int = _setting(10_000, "Entities one batch may name.", low=1)
     max_wait_s: float = _setting(30.0, "Longest a request may ask to wait for its job.", low=0)
+    max_streams: int = _setting(500, "Event streams one web process holds open; half of its connections stay for requests.", low=1)
+    tenant_max_streams: int = _setting(250, "The same of one tenant: half, so that no tenant takes every place.", low=1)
+    stream_heartbeat_s: float = _setting(15.0, "Pause between a stream's signs of life; proxies cut what is silent for a minute.", low=0.01)
+    stream_lifetime_s: float = _setting(
+        3600.0, "A stream closes after so long, and its client comes back where it was: a revoked key reads on for no longer.", low=0.1
+    )
     min_training_samples: int = _setting(100, "Least rows of `device-metric`.", low=1)
     lstm_sequence_length: int = _setting(50, "Window of `device-metric`.", low=2)
     lstm_forecast_horizon: int = _setting(12, "Horizon of `device-metric`.", low=1)
     worker_name: str = _setting("", "Name of this worker in leases and Flower. Empty: the host's name.")
     flower_basic_auth: str = _setting("", "`user:password` of Flower. `fleetcast up` makes one.", secret=True)
+    flower_url_prefix: str = _setting("", "Path below which a proxy serves Flower, such as `flower`. Empty: none.")
+    flower_folder: Path = _setting(Path("flower-state"), "Folder in which Flower keeps what it has seen; readable by this user alone.")
+    flower_max_tasks: int = _setting(20_000, "Tasks Flower remembers; it writes all of them down every 10 s.", low=1)
 
     @property
     def cache(self) -> str:
@@ -94,7 +107,7 @@ class Settings:
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings of this process. Raises SettingsError naming the variable, the value and the fix."""
-    given = os.environ if environ is None else environ
+    given = _with_secrets(os.environ if environ is None else environ)
     return Settings(**{f.name: _read(f.name, f.type, f.metadata, given) for f in fields(Settings) if _variable(f.name, f.metadata, given)})
 
 
@@ -107,9 +120,22 @@ def inherited() -> dict[str, str]:
     """What a child process needs of ours besides the settings: where programs and temporary files are."""
     return {
         name: os.environ[name]
-        for name in ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
+        for name in ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
         if name in os.environ
     }
+
+
+def _with_secrets(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """With each secret whose `…_FILE` names a file read from there: whoever may inspect a container sees its environment."""
+    named = {f.name.upper(): environ.get(f"{f.name.upper()}_FILE", "") for f in fields(Settings) if f.metadata["secret"]}
+    return {**environ, **{name: _secret(name, file) for name, file in named.items() if file and not environ.get(name)}}
+
+
+def _secret(name: str, file: str) -> str:
+    try:
+        return Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"{name}_FILE", file, "must name a text file that this user can read") from None
 
 
 def _variable(name: str, about: Mapping[str, Any], given: Mapping[str, str]) -> str | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from flask import request
+from flask import Response, request
 
 from tasks import status
+from tasks.status import Glance
 from tasks.submit import Asker, Submitted
 from webapp.auth import PREFIX
 from webapp.bodies import whole_body
@@ -20,8 +22,6 @@ from webapp.problems import fault, invalid
 from webapp.watch import ended
 
 Document = dict[str, Any]
-#: What a view answers with: the body, the status, the headers.
-Answer = tuple[Document, int, dict[str, str]]
 
 #: Seconds until an unfinished job of a queue is worth asking about again while nobody can say when it will end.
 ASK_AGAIN_S = {"interactive": 1, "batch": 5, "train": 5}
@@ -43,14 +43,14 @@ def _idempotency_key() -> str | None:
     return key
 
 
-def accepted(submitted: Submitted) -> Answer:
+def accepted(submitted: Submitted) -> Response:
     """202: the job stands in Postgres."""
-    return _answer(status.fresh(runtime(), tenant_id(), submitted.job.id), submitted, 202)
+    return _answer(_standing(submitted), submitted, 202)
 
 
-def answered(submitted: Submitted) -> Answer:
+def answered(submitted: Submitted) -> Response:
     """200 when the job has ended, or ends while the client is willing to wait; else 202."""
-    found = status.fresh(runtime(), tenant_id(), submitted.job.id)
+    found = _standing(submitted)
     patience = preferred_wait()
     if patience > 0 and not found["terminal"]:
         found = ended(runtime(), tenant_id(), submitted.job.id, patience)
@@ -59,59 +59,48 @@ def answered(submitted: Submitted) -> Answer:
     return _answer(found, submitted, 200 if found["terminal"] else 202)
 
 
+def _standing(submitted: Submitted) -> Document:
+    if submitted.ahead is not None:
+        return status.announce(runtime(), submitted.job, submitted.ahead)
+    return status.fresh(runtime(), tenant_id(), submitted.job.id)
+
+
 def preferred_wait() -> float:
     """Seconds of `Prefer: wait=n` (RFC 7240), cut at what the server allows. A preference that cannot be read is no preference."""
     found = _WAIT.search(request.headers.get("Prefer", ""))
     return min(float(found[1]), runtime().settings.max_wait_s) if found else 0.0
 
 
-def _answer(found: Document, submitted: Submitted, code: int) -> Answer:
-    headers = watching(found) | {"Location": f"{PREFIX}/jobs/{found['id']}"}
+def _answer(found: Document, submitted: Submitted, code: int) -> Response:
+    headers = watching(Glance.at(found)) | {"Location": f"{PREFIX}/jobs/{found['id']}"}
     if submitted.replayed:
         headers["Idempotent-Replayed"] = "true"
     if preferred_wait() > 0:
         headers["Preference-Applied"] = "wait"
-    return shown(found, deduplicated=submitted.deduplicated), code, headers
+    return written(found | {"deduplicated": submitted.deduplicated}, headers, code)
 
 
-def shown(found: Document, *, deduplicated: bool = False) -> Document:
-    """The document as clients see it."""
-    return found | {"deduplicated": deduplicated, "expires_at": _expires(found), "links": _links(found)}
+def written(found: Document, headers: Mapping[str, str], code: int = 200) -> Response:
+    """A document as it stands: it has its shape from `tasks.status`, and writing it through a schema would take longer than making it."""
+    return passed_on(json.dumps(found), headers, code)
 
 
-def watching(found: Document) -> dict[str, str]:
+def passed_on(text: str, headers: Mapping[str, str], code: int = 200) -> Response:
+    """A document that is JSON already."""
+    return Response(text + "\n", code, headers, content_type="application/json")
+
+
+def watching(seen: Glance) -> dict[str, str]:
     """The headers that tell a poller what it has seen and when to come again."""
-    headers = {"ETag": f'"{etag(found)}"'}
-    if not found["terminal"]:
-        headers["Retry-After"] = str(_ask_again(found))
+    headers = {"ETag": f'"{seen.etag}"'}
+    if not seen.terminal:
+        headers["Retry-After"] = str(_ask_again(seen))
     return headers
 
 
-def _ask_again(found: Document) -> int:
+def _ask_again(seen: Glance) -> int:
     """Half of what is left: a poller that comes early is sent away for a shorter while, and is never late by more than that."""
-    if found["estimated_finish_at"] is None:
-        return ASK_AGAIN_S.get(found["queue"]["name"], 5)
-    left = datetime.fromisoformat(found["estimated_finish_at"]) - datetime.now(UTC)
+    if seen.estimated_finish_at is None:
+        return ASK_AGAIN_S.get(seen.queue, 5)
+    left = datetime.fromisoformat(seen.estimated_finish_at) - datetime.now(UTC)
     return min(LONGEST_S, max(1, math.ceil(left.total_seconds() / 2)))
-
-
-def etag(found: Document) -> str:
-    """`rev.seq`. A batch has no progress of its own: there the items that ended are counted."""
-    if not found["batch"]:
-        return f"{found['rev']}.{found['seq']}"
-    items = found["progress"].get("items", {})
-    return f"{found['rev']}.{sum(items.get(state, 0) for state in ('succeeded', 'failed', 'cancelled'))}"
-
-
-def _links(found: Document) -> dict[str, str]:
-    here = f"{PREFIX}/jobs/{found['id']}"
-    links = {"self": here, "result": f"{here}/result", "cancel": f"{here}/cancel"}
-    return links | {"items": f"{here}/items"} if found["batch"] else links
-
-
-def _expires(found: Document) -> str | None:
-    if found["finished_at"] is None:
-        return None
-    kept = timedelta(days=runtime().settings.job_retention_days)
-    until = datetime.fromisoformat(found["finished_at"]) + kept
-    return until.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
+from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
-from db.models import new_id
 from tasks.runtime import Runtime
-from webapp import entities, health, jobs, models, openapi, predictions, problems, recipes
-from webapp.auth import PREFIX, Door, guard
+from webapp import entities, events, health, jobs, metrics, models, openapi, predictions, problems, recipes
+from webapp.access import keep_book
+from webapp.auth import BELOW, PREFIX, Door, guard
 from webapp.context import EXTENSION
+from webapp.contract import refuse_unread
+from webapp.hub import EXTENSION as HUB
+from webapp.hub import Hub
+from webapp.negotiate import refuse_unacceptable
 from webapp.paths import watch_paths
-
-#: A request id of the caller's own that is kept.
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+from webapp.throttle import limit_rate
 
 
 class _Json(DefaultJSONProvider):
@@ -24,33 +27,31 @@ class _Json(DefaultJSONProvider):
     sort_keys = False
 
 
+class _App(Flask):
+    """Flask without asking each view and hook of each request whether it is a coroutine: none is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(runtime: Runtime) -> Flask:
-    app = Flask(__name__, static_folder=None)
+    app = _App(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=runtime.settings.max_body_bytes, MAX_FORM_MEMORY_SIZE=65_536, MAX_FORM_PARTS=16)
     app.json = _Json(app)
     app.extensions[EXTENSION] = runtime
-    _number_requests(app)
+    app.extensions[HUB] = Hub(runtime)
+    metrics.watch(app, runtime)
+    keep_book(app, runtime.settings.log_requests)
     guard(app, Door(runtime.sessions))
+    limit_rate(app, runtime.settings)
     watch_paths(app)
+    refuse_unacceptable(app, BELOW)
+    refuse_unread(app)
     problems.register(app)
     api = openapi.make_api(app)
-    for room in (entities, models, predictions, jobs, recipes):
+    for room in (entities, models, predictions, jobs, events, recipes):
         api.register_blueprint(room.blp, url_prefix=PREFIX)
-    for room in (health, openapi):
+    for room in (health, metrics, openapi):
         api.register_blueprint(room.blp)
     openapi.add_pages(app, api)
     return app
-
-
-def _number_requests(app: Flask) -> None:
-    """Every request has an id: in its answer, in the problems it meets, in the log."""
-
-    @app.before_request
-    def number() -> None:
-        given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else new_id("req")
-
-    @app.after_request
-    def tell(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.request_id
-        return response

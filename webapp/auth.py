@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import time
 
-from flask import Flask, g, request
+from flask import Flask, g
 
 from db import tenants
 from db.session import Sessions
 from db.tenants import Identity
+from tasks import status
+from webapp.context import asked
 from webapp.problems import Refusal
 
 #: Everything below it needs a key.
-PREFIX = "/api/v1"
+PREFIX = status.API
+BELOW = PREFIX + "/"
 #: A revoked key is refused at most so many seconds later.
 TRUSTED_S = 10.0
 #: What cannot be undone, and what changes the answers that everybody gets. A phone's backend can do its work without these.
@@ -51,9 +54,10 @@ def guard(app: Flask, door: Door) -> None:
 
     @app.before_request
     def check() -> None:
-        if not request.path.startswith(PREFIX + "/"):
+        request = asked()
+        if not request.path.startswith(BELOW):
             return
-        identity = door.admit(_presented())
+        identity = door.admit(_presented(request.environ.get("HTTP_AUTHORIZATION", "")))
         if identity is None:
             raise _unauthenticated("The key is unknown, expired or revoked.")
         needed = scope_of(request.endpoint, request.method)
@@ -69,8 +73,8 @@ def scope_of(endpoint: str | None, method: str) -> str:
     return "operate" if endpoint in OPERATE else "write"
 
 
-def _presented() -> str:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+def _presented(authorization: str) -> str:
+    scheme, _, key = authorization.partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise _unauthenticated("Send `Authorization: Bearer fk_…`.")
     return key.strip()

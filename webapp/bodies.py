@@ -6,13 +6,20 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from flask import g, request
-from flask_smorest import Blueprint as SmorestBlueprint
-from marshmallow import RAISE, ValidationError
+from flask import Request, g, request
+from marshmallow import RAISE, Schema, ValidationError
 from webargs.core import is_json, missing
 from webargs.flaskparser import FlaskParser
 
-from webapp.problems import Refusal, faults_of, invalid
+from webapp.context import asked
+from webapp.problems import Refusal, fault, faults_of, invalid, pointer
+
+#: Keys of one object. The widest that can be taken is a row of a thousand channels.
+MOST_KEYS = 2_000
+#: Characters of a key. No name is as long, and an answer repeats the key that it refuses.
+LONGEST_KEY = 1_000
+#: Lists and objects of one body: a million rows, and some. Each takes many times the two characters that it is written with.
+MOST_NESTS = 1_010_000
 
 
 def whole_body() -> bytes:
@@ -32,8 +39,10 @@ def read_text(body: bytes) -> str:
 
 def read_json(text: str) -> Any:
     """Parse strictly: no NaN, no key twice, no number of thousands of digits, no abyss of brackets."""
+    if text.count("{") + text.count("[") > MOST_NESTS:
+        raise Refusal("body_too_large", f"A body may have {MOST_NESTS} lists and objects.")
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_plain_object)
     except RecursionError:
         raise Refusal("malformed_request", "The JSON is nested too deeply.") from None
     except json.JSONDecodeError as error:
@@ -58,10 +67,14 @@ def _no_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not a JSON number")
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _plain_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("an object has the same key twice")
+    if len(found) > MOST_KEYS:
+        raise ValueError(f"an object has more than {MOST_KEYS} keys")
+    if max(map(len, found), default=0) > LONGEST_KEY:
+        raise ValueError(f"a key is longer than {LONGEST_KEY} characters")
     return found
 
 
@@ -70,17 +83,31 @@ class Parser(FlaskParser):
 
     DEFAULT_UNKNOWN_BY_LOCATION: Mapping[str, str | None] = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": RAISE}  # type: ignore[assignment]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._without_query: dict[Schema, Mapping[str, Any]] = {}
+
+    def parse(self, argmap: Any, req: Request | None = None, *, location: str | None = None, **about: Any) -> Any:
+        """What comes of no query at all is found out once: most requests have none, and polls must be quick."""
+        if location != "query" or asked().query_string:
+            return super().parse(argmap, req, location=location, **about)
+        if argmap not in self._without_query:
+            self._without_query[argmap] = super().parse(argmap, req, location=location, **about)
+        return dict(self._without_query[argmap])
+
     def _raw_load_json(self, *_: Any) -> Any:
         return json_body()
+
+    def load_querystring(self, req: Request, schema: Schema) -> Any:
+        """A parameter given twice would be read once, and nobody could say which."""
+        found = super().load_querystring(req, schema)
+        again = [name for name, values in req.args.lists() if len(values) > 1 and name not in found.multiple_keys]
+        if again:
+            raise invalid(*(fault(pointer("query", name), "invalid", "Given more than once.") for name in again))
+        return found
 
     def handle_error(self, error: ValidationError, *_: Any, **__: Any) -> NoReturn:
         messages = error.messages
         assert isinstance(messages, dict)
         found = [f for location, inner in messages.items() for f in faults_of(inner, *(() if location == "json" else (location,)))]
         raise invalid(*found)
-
-
-class Blueprint(SmorestBlueprint):  # type: ignore[misc]  # untyped
-    """flask-smorest's blueprint, reading bodies our way."""
-
-    ARGUMENTS_PARSER = Parser()

@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from flask import request
+from flask import Response, request
 
 from db import entities, forecasts, observations
 from db.models import Entity
 from db.observations import Row
 from ml.recipes import recipe
 from tasks.readiness import readiness
-from webapp.bodies import Blueprint, whole_body
+from webapp.bodies import whole_body
 from webapp.context import runtime, tenant_id
+from webapp.contract import Blueprint
+from webapp.exports import export
+from webapp.negotiate import CSV, JSON, LINES, chosen
 from webapp.pages import decode, number, page, text
 from webapp.paths import require_nameable
 from webapp.problems import invalid
@@ -37,7 +40,7 @@ _BODIES = {
 @blp.arguments(wire.EntityQuery, location="query")
 @blp.response(200, wire.EntityPage)
 def list_entities(query: dict[str, Any]) -> dict[str, Any]:
-    """Oldest first"""
+    """List entities, oldest first"""
     filters = {"list": "entities", "kind": query["kind"]}
     mark = decode(query["cursor"], filters, number)
     with runtime().sessions() as session:
@@ -46,7 +49,7 @@ def list_entities(query: dict[str, Any]) -> dict[str, Any]:
 
 
 @blp.route("/entities/<name:entity>", methods=["PUT"])
-@blp.arguments(wire.EntityIn)
+@blp.arguments(wire.EntityIn, required=False)
 @blp.response(200, wire.Entity)
 def put_entity(told: dict[str, Any], entity: str) -> dict[str, Any]:
     """Make an entity, or say more about it
@@ -61,8 +64,9 @@ def put_entity(told: dict[str, Any], entity: str) -> dict[str, Any]:
 
 @blp.route("/entities/<name:entity>", methods=["GET"])
 @blp.response(200, wire.Entity)
+@blp.refuses("entity_not_found")
 def get_entity(entity: str) -> dict[str, Any]:
-    """An entity and its channels"""
+    """Look at an entity and its channels"""
     with runtime().sessions() as session:
         found = entities.get(session, tenant_id(), entity)
         return _described(found, entities.channels(session, found.id))
@@ -74,7 +78,8 @@ def _described(entity: Entity, channels: Any) -> dict[str, Any]:
 
 
 @blp.route("/entities/<name:entity>", methods=["DELETE"])
-@blp.response(204)
+@blp.response(204, description="Nothing of it is left but its jobs, scrubbed.")
+@blp.refuses("entity_not_found")
 def delete_entity(entity: str) -> None:
     """Erase an entity: observations, models, versions, forecasts, cached answers
 
@@ -93,7 +98,7 @@ def delete_entity(entity: str) -> None:
 @blp.doc(requestBody=_BODIES)
 @blp.response(200, wire.Delivered)
 def post_observations(entity: str) -> dict[str, Any]:
-    """Bring observations: JSON, lines of JSON, or CSV
+    """Send observations: JSON, lines of JSON, or CSV
 
     The last value for a moment stands, so the same delivery may be sent again. The entity and its channels are made when missing.
     A moment without an offset is in UTC. What cannot be taken is listed and the rest is taken; if nothing can, nothing changes.
@@ -118,8 +123,20 @@ def post_observations(entity: str) -> dict[str, Any]:
 @blp.route("/entities/<name:entity>/observations", methods=["GET"])
 @blp.arguments(wire.ObservationQuery, location="query")
 @blp.response(200, wire.ObservationPage)
-def list_observations(query: dict[str, Any], entity: str) -> dict[str, Any]:
-    """By channel, then by time"""
+@blp.alt_response(200, schema={"type": "string"}, content_type=LINES, success=True)
+@blp.alt_response(200, schema={"type": "string"}, content_type=CSV, success=True)
+@blp.refuses("entity_not_found")
+def list_observations(query: dict[str, Any], entity: str) -> dict[str, Any] | Response:
+    """Read observations, by channel, then by time
+
+    As JSON in pages; as lines of JSON (`Accept: application/x-ndjson`) or CSV (`Accept: text/csv`) all rows at once, in a form that can be
+    sent in again.
+    """
+    form = chosen()
+    if form != JSON:
+        with runtime().sessions() as session:
+            found = entities.get(session, tenant_id(), entity)
+        return export(runtime(), found, query, form)
     filters = {"list": "observations", "entity": entity} | {name: query[name] for name in ("channel", "since", "until")}
     mark = decode(query["cursor"], filters, _read_mark)
     with runtime().sessions() as session:
@@ -147,8 +164,9 @@ def _read_mark(mark: Any) -> tuple[str, datetime]:
 @blp.route("/entities/<name:entity>/readiness")
 @blp.arguments(wire.ReadinessQuery, location="query")
 @blp.response(200, wire.Readiness)
+@blp.refuses("entity_not_found")
 def get_readiness(query: dict[str, Any], entity: str) -> dict[str, Any]:
-    """Every data requirement of a recipe: have, need, and when it will be met"""
+    """Measure every data requirement of a recipe: have, need, and when it will be met"""
     preset = recipe(query["recipe"], runtime().recipes)
     with runtime().sessions() as session:
         ready = readiness(session, entities.get(session, tenant_id(), entity), preset, query["target"], {}, None)

@@ -5,45 +5,50 @@ from __future__ import annotations
 from typing import Any
 
 import redis
-from marshmallow import fields
+from marshmallow import fields, validate
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from db import ledger, migrate
 from tasks.jobs import QUEUES
-from webapp.bodies import Blueprint
 from webapp.context import runtime
+from webapp.contract import Blueprint
 from webapp.schemas.fields import Out
 
 blp = Blueprint("health", __name__, description="For load balancers and operators")
 
 
 class Alive(Out):
-    status = fields.String()
+    """That there is an answer is the answer."""
+
+    status = fields.String(validate=validate.Equal("alive"))
 
 
 class Ready(Out):
     """Whether each thing that answers depend on is there."""
 
-    ready = fields.Boolean()
+    ready = fields.Boolean(metadata={"description": "All of it is there."})
     postgres = fields.Boolean()
     redis = fields.Boolean()
     migrations = fields.Boolean(metadata={"description": "The database has every migration this code knows."})
 
 
 class Depth(Out):
-    queue = fields.String()
+    """How full one queue is."""
+
+    queue = fields.String(validate=validate.OneOf(QUEUES))
     queued = fields.Integer()
     running = fields.Integer()
     oldest_due_s = fields.Float(allow_none=True, metadata={"description": "How long the oldest due job has waited."})
 
 
 class Depths(Out):
+    """How full each queue is."""
+
     data = fields.List(fields.Nested(Depth))
 
 
 @blp.route("/healthz")
-@blp.doc(security=[])
 @blp.response(200, Alive)
 def healthz() -> dict[str, str]:
     """The process is alive"""
@@ -51,8 +56,7 @@ def healthz() -> dict[str, str]:
 
 
 @blp.route("/readyz")
-@blp.doc(security=[])
-@blp.response(200, Ready)
+@blp.response(200, Ready, description="It can work.")
 @blp.alt_response(503, schema=Ready, description="Something is missing.")
 def readyz() -> tuple[dict[str, bool], int]:
     """Postgres and Redis answer, and the migrations are at head"""
@@ -77,8 +81,8 @@ def _redis() -> bool:
 
 
 @blp.route("/queues")
-@blp.doc(security=[])
 @blp.response(200, Depths)
+@blp.refuses("internal", "unavailable")
 def queues() -> dict[str, Any]:
     """How full each queue is"""
     empty: dict[str, Any] = {name: {"queue": name, "queued": 0, "running": 0, "oldest_due_s": None} for name in QUEUES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +12,15 @@ from db import entities, ledger
 from db.models import Job
 from tasks import status, submit
 from tasks.problems import problem
-from webapp.answers import Answer, Document, accepted, asker, etag, shown, watching
-from webapp.bodies import Blueprint
+from tasks.status import Glance
+from webapp.answers import Document, accepted, asker, passed_on, watching, written
 from webapp.context import runtime, tenant_id
+from webapp.contract import Blueprint
 from webapp.pages import decode, page, text
 from webapp.problems import Refusal, answer
 from webapp.schemas import jobs as wire
 from webapp.schemas.fields import iso, moment
+from webapp.schemas.parameters import IDEMPOTENCY_KEY, IF_NONE_MATCH, SUBMITTED, WATCHING
 from webapp.watch import until
 
 blp = Blueprint("jobs", __name__, description="One job resource for every kind of work")
@@ -26,8 +29,9 @@ blp = Blueprint("jobs", __name__, description="One job resource for every kind o
 @blp.route("/jobs")
 @blp.arguments(wire.JobQuery, location="query")
 @blp.response(200, wire.JobPage)
+@blp.refuses("entity_not_found")
 def list_jobs(query: dict[str, Any]) -> Document:
-    """Newest first
+    """List jobs, newest first
 
     Items of batches appear only when an entity is asked for.
     """
@@ -53,37 +57,44 @@ def _read_mark(mark: Any) -> tuple[datetime, str]:
 
 
 def _documents(found: dict[str, Any]) -> Document:
-    return found | {"data": [shown(status.document(job)) for job in found["data"]]}
+    return found | {"data": [status.document(runtime().settings, job) for job in found["data"]]}
 
 
 @blp.route("/jobs/<job_id>")
+@blp.reads(IF_NONE_MATCH)
 @blp.arguments(wire.WaitQuery, location="query")
-@blp.response(200, wire.Job)
-@blp.alt_response(304, description="Nothing changed since the ETag in If-None-Match.", success=True)
-def get_job(query: dict[str, Any], job_id: str) -> Answer | Response:
-    """How a job stands
+@blp.response(200, wire.Job, headers=WATCHING)
+@blp.alt_response(304, headers=WATCHING, description="Nothing changed since the ETag in If-None-Match.", success=True)
+@blp.refuses("job_not_found")
+def get_job(query: dict[str, Any], job_id: str) -> Response:
+    """Look at a job
 
     200 also for a failed job. With `wait` the answer comes when the ETag is another than the one in If-None-Match (or than the
     present one), when the job ends, or when the time is over.
     """
-    found = status.read(runtime(), tenant_id(), job_id)
+    seen, text = status.glance(runtime(), tenant_id(), job_id)
     patience = min(query["wait"], runtime().settings.max_wait_s)
-    if patience > 0 and not found["terminal"] and (not request.if_none_match or _seen(found)):
-        known = etag(found)
-        found = until(runtime(), tenant_id(), job_id, patience, lambda now: etag(now) != known)
-    if _seen(found):
-        return Response(status=304, headers=watching(found))
-    return shown(found), 200, watching(found)
+    if patience > 0 and not seen.terminal and (not request.if_none_match or _known(seen)):
+        known = seen.etag
+        found = until(runtime(), tenant_id(), job_id, patience, lambda now: Glance.at(now).etag != known)
+        seen, text = Glance.at(found), json.dumps(found)
+    if _known(seen):
+        return Response(status=304, headers=watching(seen))
+    return passed_on(text, watching(seen))
 
 
-def _seen(found: Document) -> bool:
-    return request.if_none_match.contains_weak(etag(found))
+def _known(seen: Glance) -> bool:
+    """Whether the client has this very status."""
+    told = request.environ.get("HTTP_IF_NONE_MATCH")
+    return told is not None and (told == f'"{seen.etag}"' or request.if_none_match.contains_weak(seen.etag))
 
 
 @blp.route("/jobs/<job_id>/result")
 @blp.response(200, wire.Result)
+@blp.refuses("job_not_found", "job_not_finished", *(code for code in wire.OUTCOMES if code not in wire.SETTLED))
+@blp.refuses(*wire.SETTLED, status=409)
 def get_result(job_id: str) -> Document | Response:
-    """What a succeeded job brought
+    """Read what a succeeded job brought
 
     A job that did not succeed answers with its own problem; one that has not ended, with 409.
     """
@@ -100,8 +111,9 @@ def get_result(job_id: str) -> Document | Response:
 @blp.route("/jobs/<job_id>/items")
 @blp.arguments(wire.ItemQuery, location="query")
 @blp.response(200, wire.JobPage)
+@blp.refuses("job_not_found")
 def list_items(query: dict[str, Any], job_id: str) -> Document:
-    """The items of a batch, in the order in which they were given"""
+    """List the items of a batch, in the order in which they were given"""
     filters = {"list": "items", "job": job_id, "state": query["state"]}
     mark = decode(query["cursor"], filters, text)
     with runtime().sessions() as session:
@@ -111,20 +123,25 @@ def list_items(query: dict[str, Any], job_id: str) -> Document:
 
 
 @blp.route("/jobs/<job_id>/cancel", methods=["POST"])
-@blp.response(200, wire.Job)
-def cancel_job(job_id: str) -> Answer:
-    """A queued job is cancelled at once, a running one asked to stop; one that has ended stays as it is"""
-    with runtime().sessions.begin() as session:
-        ledger.cancel(session, tenant_id(), job_id)
-    found = status.fresh(runtime(), tenant_id(), job_id)
-    return shown(found), 200, watching(found)
+@blp.response(200, wire.Job, headers=WATCHING)
+@blp.refuses("job_not_found")
+def cancel_job(job_id: str) -> Response:
+    """Cancel a job
+
+    A queued job is cancelled at once, a running one asked to stop (`cancelling`); one that has ended stays as it is. Of a batch, its items.
+    """
+    found = submit.cancel(runtime(), tenant_id(), job_id)
+    return written(found, watching(Glance.at(found)))
 
 
 @blp.route("/jobs/<job_id>/retry", methods=["POST"])
-@blp.doc(parameters=[wire.IDEMPOTENCY_KEY])
-@blp.response(202, wire.Job)
-def retry_job(job_id: str) -> Answer:
-    """A failed or cancelled job again, as a new one
+@blp.reads(IDEMPOTENCY_KEY)
+@blp.response(
+    202, wire.Job, headers=SUBMITTED, description="A new job, with `retry_of`; `deduplicated`: one that asks for the same stood already."
+)
+@blp.refuses("job_not_found", "entity_not_found", "job_not_finished", "job_succeeded", "quota_exceeded", "queue_saturated")
+def retry_job(job_id: str) -> Response:
+    """Try a failed or cancelled job again, as a new one
 
     Of a batch, its items that did not succeed.
     """

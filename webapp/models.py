@@ -6,31 +6,36 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from flask import request
+from flask import Response, request
 from sqlalchemy.orm import Session
 
 from db import entities, registry
 from db.models import Model, Version
+from ml import shelf
 from tasks import submit
-from webapp.answers import Answer, accepted, asker
+from webapp.answers import accepted, asker
 from webapp.auth import PREFIX
-from webapp.bodies import Blueprint
 from webapp.context import identity, runtime, tenant_id
-from webapp.pages import decode, number, page, text
-from webapp.problems import fault, invalid
+from webapp.contract import Blueprint
+from webapp.downloads import download
+from webapp.negotiate import ZIP
+from webapp.pages import decode, number, page, semver, text
+from webapp.problems import Refusal, fault, invalid
 from webapp.schemas import models as wire
-from webapp.schemas.jobs import IDEMPOTENCY_KEY, Job
+from webapp.schemas.jobs import Job
 from webapp.schemas.pages import PageQuery
+from webapp.schemas.parameters import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, SUBMITTED, always
 from webapp.selection import named
 
 blp = Blueprint("models", __name__, description="Lineages of trained versions, and which one serves")
 
 
 @blp.route("/models/train", methods=["POST"])
-@blp.doc(parameters=[IDEMPOTENCY_KEY])
+@blp.reads(IDEMPOTENCY_KEY)
 @blp.arguments(wire.TrainIn)
-@blp.response(202, Job)
-def train(asked: wire.TrainAsked) -> Answer:
+@blp.response(202, Job, headers=SUBMITTED, description="The job stands, and will reach its end. `deduplicated`: it stood already.")
+@blp.refuses("entity_not_found", "insufficient_data", "quota_exceeded", "queue_saturated")
+def train(asked: wire.TrainAsked) -> Response:
     """Train one entity, or a batch of them
 
     A single entity without enough data is refused with every requirement; in a batch it becomes a failed item.
@@ -42,16 +47,18 @@ def train(asked: wire.TrainAsked) -> Answer:
 @blp.route("/models")
 @blp.arguments(wire.ModelQuery, location="query")
 @blp.response(200, wire.ModelPage)
+@blp.refuses("entity_not_found")
 def list_models(query: dict[str, Any]) -> dict[str, Any]:
-    """Oldest first"""
+    """List models, oldest first"""
     return _listed(query)
 
 
 @blp.route("/models/user/<name:entity>")
 @blp.arguments(wire.UserModelQuery, location="query")
 @blp.response(200, wire.ModelPage)
+@blp.refuses("entity_not_found")
 def list_models_of(query: dict[str, Any], entity: str) -> dict[str, Any]:
-    """All models of an entity; the same as `GET /models?entity=`"""
+    """List the models of an entity; the same as `GET /models?entity=`"""
     return _listed(query | {"entity": entity})
 
 
@@ -68,9 +75,10 @@ def _listed(query: dict[str, Any]) -> dict[str, Any]:
 
 
 @blp.route("/models/<model_id>")
-@blp.response(200, wire.Model)
+@blp.response(200, wire.Model, headers=always("ETag"))
+@blp.refuses("model_not_found")
 def get_model(model_id: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """A model, the version that serves, and the latest one
+    """Look at a model, the version that serves, and the latest one
 
     The ETag is the number of the active version: `activate` takes it as If-Match.
     """
@@ -102,10 +110,11 @@ def _document(model: Model, heads: registry.Heads) -> dict[str, Any]:
 @blp.route("/models/<model_id>/versions")
 @blp.arguments(PageQuery, location="query")
 @blp.response(200, wire.VersionPage)
+@blp.refuses("model_not_found")
 def list_versions(query: dict[str, Any], model_id: str) -> dict[str, Any]:
-    """Newest first, pruned ones too"""
+    """List the versions of a model, newest first, pruned ones too"""
     filters = {"list": "versions", "model": model_id}
-    mark = decode(query["cursor"], filters, text)
+    mark = decode(query["cursor"], filters, semver)
     with runtime().sessions() as session:
         rows = registry.versions(session, tenant_id(), model_id, limit=query["limit"] + 1, after=mark)
     return page(rows, query["limit"], lambda version: version.semver, filters)
@@ -113,17 +122,38 @@ def list_versions(query: dict[str, Any], model_id: str) -> dict[str, Any]:
 
 @blp.route("/models/<model_id>/versions/<semver>")
 @blp.response(200, wire.Version)
+@blp.refuses("model_not_found", "version_not_found")
 def get_version(model_id: str, semver: str) -> Version:
-    """One version: metrics, spec, data span, gate verdict, warnings"""
+    """Look at a version: metrics, spec, data span, gate verdict, warnings"""
     with runtime().sessions() as session:
         registry.get_model(session, tenant_id(), model_id)
         return registry.version(session, tenant_id(), model_id, semver)
 
 
+@blp.route("/models/<model_id>/versions/<semver>/artefact")
+@blp.reads(IF_NONE_MATCH)
+@blp.response(200, {"type": "string", "format": "binary"}, content_type=ZIP, headers=always("ETag", "Content-Digest"))
+@blp.alt_response(304, description="The zip in hand is this one.", headers=always("ETag"), success=True)
+@blp.refuses("model_not_found", "version_not_found", "version_pruned", "artefact_corrupt")
+def get_artefact(model_id: str, semver: str) -> Response:
+    """Download a version: weights, manifest, history and summary, as a zip
+
+    Every file is checked against the manifest first. The same version is the same zip, byte for byte; its ETag is the artefact's hash.
+    """
+    with runtime().sessions() as session:
+        registry.get_model(session, tenant_id(), model_id)
+        version = registry.version(session, tenant_id(), model_id, semver)
+    if version.pruned_at is not None:
+        raise Refusal("version_pruned", f"Version {semver} was pruned; its artefact is gone.")
+    name = f"{model_id}-{version.semver}"
+    return download(shelf.take(runtime().settings.model_dir, version.artefact_sha256), name, version.artefact_sha256)
+
+
 @blp.route("/models/<model_id>/versions/<semver>", methods=["DELETE"])
-@blp.response(204)
+@blp.response(204, description="Pruned, now or before.")
+@blp.refuses("model_not_found", "version_not_found", "model_is_active")
 def delete_version(model_id: str, semver: str) -> None:
-    """Prune one version; the active one is refused
+    """Prune a version; the active one is refused
 
     Its row stays, so that its number is never given out again. Its artefact is removed from disk by the reconciler.
     """
@@ -132,8 +162,10 @@ def delete_version(model_id: str, semver: str) -> None:
 
 
 @blp.route("/models/<model_id>/activate", methods=["POST"])
+@blp.reads(IF_MATCH)
 @blp.arguments(wire.ActivateIn)
 @blp.response(200, wire.Version)
+@blp.refuses("model_not_found", "version_not_found", "version_pruned", "precondition_failed")
 def activate(told: dict[str, Any], model_id: str) -> Version:
     """Make a version the one that serves
 
@@ -152,10 +184,11 @@ def activate(told: dict[str, Any], model_id: str) -> Version:
 
 
 @blp.route("/models/<model_id>/rollback", methods=["POST"])
-@blp.arguments(wire.RollbackIn)
+@blp.arguments(wire.RollbackIn, required=False)
 @blp.response(200, wire.Version)
+@blp.refuses("model_not_found", "conflicting_activation")
 def rollback(told: dict[str, Any], model_id: str) -> Version:
-    """Back to the version that was active before; again, to the one before that"""
+    """Go back to the version that was active before; again, to the one before that"""
     with runtime().sessions.begin() as session:
         return registry.rollback(session, tenant_id(), model_id, reason=told["reason"], actor=_actor())
 
@@ -178,8 +211,9 @@ def _if_match() -> str | None:
 @blp.route("/models/<model_id>/activations")
 @blp.arguments(PageQuery, location="query")
 @blp.response(200, wire.ActivationPage)
+@blp.refuses("model_not_found")
 def list_activations(query: dict[str, Any], model_id: str) -> dict[str, Any]:
-    """Who moved the active flag, when, why, from where to where; newest first"""
+    """List who moved the active flag, when, why, from where to where; newest first"""
     filters = {"list": "activations", "model": model_id}
     mark = decode(query["cursor"], filters, number)
     with runtime().sessions() as session:

@@ -1,38 +1,93 @@
-"""The OpenAPI document: served at /openapi.json, listed at /docs, with a page for every problem code."""
+"""The OpenAPI document at /openapi.json, its pages for people at /docs and /redoc, and a page for every problem code."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from importlib.metadata import distribution
+from pathlib import Path
 from typing import Any
 
-from flask import Flask, render_template
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from flask import Flask, Response, make_response, render_template, request, send_file
 from flask_smorest import Api as SmorestApi
-from flask_smorest.utils import prepare_response
-from marshmallow import fields
+from marshmallow import Schema, fields
 
-from tasks.problems import CATALOGUE
-from webapp.bodies import Blueprint
+from tasks.problems import CATALOGUE, Kind
+from webapp.contract import Blueprint, complete
 from webapp.paths import NameConverter, name_schema
-from webapp.problems import MEDIA_TYPE, Refusal
-from webapp.schemas.fields import Out
-from webapp.schemas.problems import Problem
+from webapp.problems import Refusal
+from webapp.schemas.parameters import always
+from webapp.schemas.problems import Cause, CauseList
 
-blp = Blueprint("docs", __name__, description="Pages for people")
+blp = Blueprint("docs", __name__, description="What the codes of problems mean")
 
-#: Answers that views declare for validation errors, and every view's default.
-_DECLARED = ("UNPROCESSABLE_ENTITY", "UNPROCESSABLE_CONTENT", "DEFAULT_ERROR")
+_ABOUT = """\
+Forecasts for a fleet of entities (users, devices, sensors, plants, products), as jobs on a queue.
+
+Send observations, train, and ask for forecasts with intervals or for what-ifs. Whatever takes longer than a moment answers with a \
+**job**: poll it with its ETag, wait for it with `?wait=` or `Prefer: wait=n`, or follow its events.
+
+Every request below `/api/v1` needs a key: `Authorization: Bearer fk_…`. Each operation names the scope that the key must have: \
+`read`, `write` or `operate`.
+
+Whatever goes wrong is answered with a problem object (RFC 9457); its `code` is one of those at [/problems](/problems). A path that is not \
+here answers 404 `not_found`, a method that is not here 405 `method_not_allowed`. Answers may get more members; those there are stay.
+"""
+_KEY = "A key of a tenant, `fk_<id>_<secret>`, as the operator issued it. Role names are its scopes: read, write, operate."
+
+#: What the pages are made of: files of the installed package `offapi`, and our own.
+_PACKAGED = ("swagger_bundle.js", "swagger_preset.js", "swagger_style.css", "redoc.js")
+_OWN = ("swagger_start.js", "page.css")
+_TYPES = {".js": "text/javascript", ".css": "text/css"}
+_YEAR_S = 365 * 86_400
+
+#: Nothing from elsewhere, and no script but ours. Both pages set styles on elements; ReDoc searches in a worker made from a blob.
+_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+_SWAGGER = _NOTHING + "script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; connect-src 'self'"
+_REDOC = _SWAGGER + "; worker-src blob:"
+_PLAIN = _NOTHING + "style-src 'self'"
 
 
 class Api(SmorestApi):  # type: ignore[misc]  # untyped
     """flask-smorest's document with our errors in place of its own, which `webapp.problems` answers."""
 
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
     def _register_error_handlers(self) -> None:
         """Ours are registered with the app."""
 
     def _register_responses(self) -> None:
-        for name in _DECLARED:
-            response = {"description": "A problem (RFC 9457).", "schema": Problem}
-            prepare_response(response, self.spec, MEDIA_TYPE)
-            self.spec.components.response(name, response, lazy=True)
+        """Ours are added by `webapp.contract`."""
+
+    def _register_pagination_header(self) -> None:
+        """Pages are told in bodies here."""
+
+
+class Converter(OpenAPIConverter):
+    """apispec's, knowing shapes, and taking the sentence of a schema for its description."""
+
+    def init_attribute_functions(self) -> None:
+        super().init_attribute_functions()  # type: ignore[no-untyped-call]
+        self.attribute_functions.append(self.shapes)
+
+    def shapes(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
+        """The schemas that a member named by `shaped` can hold."""
+        named = [self.resolve_nested_schema(name) for name in field.metadata.get("shapes", ())]  # type: ignore[no-untyped-call]
+        if len(named) == 1 and not field.allow_none:
+            return dict(named[0])
+        nothing = [{"type": "null"}] if field.allow_none else []
+        return {"anyOf": named + nothing} if named else {}
+
+    def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
+        told: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
+        said = vars(type(schema)).get("__doc__")
+        return told | {"description": said} if said and type(schema).__module__.startswith("webapp.") else told
+
+
+class Plugin(MarshmallowPlugin):
+    Converter = Converter
 
 
 def make_api(app: Flask) -> Any:
@@ -40,48 +95,94 @@ def make_api(app: Flask) -> Any:
         API_TITLE="Fleetcast",
         API_VERSION="v1",
         OPENAPI_VERSION="3.1.0",
-        OPENAPI_URL_PREFIX="/",
-        API_SPEC_OPTIONS={
-            "info": {"description": "Forecasts for a fleet of entities, as jobs on a queue."},
-            "security": [{"key": []}],
-        },
+        API_SPEC_OPTIONS={"info": {"description": _ABOUT}, "servers": [{"url": "/", "description": "This service."}]},
     )
-    api = Api(app)
+    api = Api(app, spec_kwargs={"marshmallow_plugin": Plugin()})
     api.register_converter(NameConverter, name_schema)
-    api.spec.components.security_scheme("key", {"type": "http", "scheme": "bearer", "description": "fk_<id>_<secret>"})
+    api.spec.components.security_scheme("key", {"type": "http", "scheme": "bearer", "description": _KEY})
     return api
 
 
-class Cause(Out):
-    """What a problem code means."""
+@blp.route("/problems")
+@blp.response(200, CauseList, headers=always("Vary"))
+@blp.alt_response(200, schema={"type": "string"}, content_type="text/html", success=True)
+def list_problems() -> Response | tuple[dict[str, Any], dict[str, str]]:
+    """List every problem code, with its cause and its fix
 
-    code = fields.String()
-    status = fields.Integer()
-    title = fields.String()
-    fix = fields.String()
-    retryable = fields.Boolean()
+    As a page where `Accept` prefers `text/html`, else as JSON.
+    """
+    if _wants_page():
+        return _page("problems.html", _PLAIN, problems=CATALOGUE)
+    return {"data": [_cause(code, kind) for code, kind in CATALOGUE.items()]}, {"Vary": "Accept"}
 
 
 @blp.route("/problems/<code>")
-@blp.response(200, Cause)
-@blp.doc(security=[])
-def get_problem(code: str) -> dict[str, Any]:
-    """Cause and fix of a problem code"""
+@blp.response(200, Cause, headers=always("Vary"))
+@blp.alt_response(200, schema={"type": "string"}, content_type="text/html", success=True)
+@blp.refuses("not_found")
+def get_problem(code: str) -> Response | tuple[dict[str, Any], dict[str, str]]:
+    """Say cause and fix of a problem code
+
+    As a page where `Accept` prefers `text/html`, else as JSON.
+    """
     kind = CATALOGUE.get(code)
     if kind is None:
         raise Refusal("not_found", "There is no problem of that code.")
-    return {"code": code, "status": kind.status, "title": kind.title, "fix": kind.fix, "retryable": kind.retryable}
+    if _wants_page():
+        return _page("problem.html", _PLAIN, code=code, kind=kind)
+    return _cause(code, kind), {"Vary": "Accept"}
+
+
+def _cause(code: str, kind: Kind) -> dict[str, Any]:
+    told = ("status", "title", "cause", "fix", "retryable", "in_jobs_only")
+    return {"code": code} | {name: getattr(kind, name) for name in told}
+
+
+def _wants_page() -> bool:
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+
+
+def _page(template: str, policy: str, **about: Any) -> Response:
+    response = make_response(render_template(template, **about))
+    response.headers.update({"Content-Security-Policy": policy, "Vary": "Accept"})
+    return response
 
 
 def add_pages(app: Flask, api: Any) -> None:
-    """/docs: a plain list of what there is, until Swagger UI's assets come in a package."""
+    """The document and the pages that show it, once every route is there."""
+    document = json.dumps(complete(app, api.spec.to_dict()), ensure_ascii=False)
+    etag = hashlib.sha256(document.encode()).hexdigest()[:32]
+    assets = _assets()
+    app.jinja_env.globals["asset"] = lambda name: f"/docs/assets/{name}?v={assets[name][1]}"
+
+    @app.route("/openapi.json")
+    def openapi_json() -> Response:
+        response = Response(document, content_type="application/json", headers={"Cache-Control": "no-cache"})
+        response.set_etag(etag)
+        response.make_conditional(request)
+        return response
 
     @app.route("/docs")
-    def docs() -> str:
-        operations = [
-            (method.upper(), path, operation.get("summary", ""))
-            for path, item in api.spec.to_dict()["paths"].items()
-            for method, operation in item.items()
-            if method in ("get", "post", "put", "delete")
-        ]
-        return render_template("docs.html", operations=operations, problems=CATALOGUE)
+    def docs() -> Response:
+        return _page("docs.html", _SWAGGER)
+
+    @app.route("/redoc")
+    def redoc() -> Response:
+        return _page("redoc.html", _REDOC)
+
+    @app.route("/docs/assets/<name>")
+    def asset(name: str) -> Response:
+        if name not in assets:
+            raise Refusal("not_found", "The pages have no such file.")
+        path, version = assets[name]
+        kept = request.args.get("v") == version  # any other file is asked for by another address
+        response = send_file(path, mimetype=_TYPES[path.suffix], etag=version, max_age=_YEAR_S if kept else 0)
+        response.cache_control.immutable = kept
+        return response
+
+
+def _assets() -> dict[str, tuple[Path, str]]:
+    """Each file of the pages: where it lies, and its version. The package is found without being imported, which would read all of it."""
+    package, own = distribution("offapi"), Path(__file__).with_name("templates")
+    packaged = {name: (Path(str(package.locate_file(f"offapi/{name}"))), package.version) for name in _PACKAGED}
+    return packaged | {name: (own / name, hashlib.sha256((own / name).read_bytes()).hexdigest()[:16]) for name in _OWN}

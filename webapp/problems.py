@@ -24,7 +24,14 @@ MEDIA_TYPE = "application/problem+json"
 #: Most faults that one answer lists.
 LISTED = 100
 #: Seconds after which the same request may succeed.
-RETRY_AFTER = {"job_not_finished": 1, "quota_exceeded": 10, "queue_saturated": 30, "unavailable": 5}
+RETRY_AFTER = {
+    "job_not_finished": 1,
+    "quota_exceeded": 10,
+    "queue_saturated": 30,
+    "unavailable": 5,
+    "too_many_streams": 10,
+    "streams_saturated": 10,
+}
 
 _BY_STATUS = {
     401: "unauthenticated",

@@ -7,8 +7,8 @@ from typing import Any
 
 from ml.recipes import Recipe
 from ml.spec import ModelSpec
-from webapp.bodies import Blueprint
 from webapp.context import runtime
+from webapp.contract import Blueprint
 from webapp.schemas import models as wire
 
 blp = Blueprint("recipes", __name__, description="Named presets: model spec, data requirements, gate")
@@ -17,7 +17,7 @@ blp = Blueprint("recipes", __name__, description="Named presets: model spec, dat
 @blp.route("/recipes")
 @blp.response(200, wire.RecipeList)
 def list_recipes() -> dict[str, Any]:
-    """Every preset with its requirements, defaults and gate"""
+    """List every preset with its requirements, defaults and gate"""
     return {"data": [_document(recipe) for recipe in runtime().recipes.values()]}
 
 

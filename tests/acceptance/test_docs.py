@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,11 @@ from ops.doctor import settings_table
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
+#: Blocks that say so need a Docker engine: they are run by a slow test where there is one, and read by tests/unit/ops/test_images.py.
+DOCKER_BLOCK = re.compile(r"^```bash docker\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OPERATIONS = ROOT / "docs" / "operations.md"
+HTTP = ROOT / "docs" / "http-api.md"
 #: What each page's `make` lines do is tested elsewhere: `demo` in test_demo.py, `test` and `check` by whoever runs this.
 MADE = {"make demo", "make test", "make check"}
 
@@ -34,13 +39,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("readme")
     yield place
     subprocess.run([".venv/bin/fleetcast", "down", "--folder", str(place)], cwd=ROOT, check=False, capture_output=True)
-    stack.remove(place)
+    for home in (place, place / "clone" / "restored"):
+        stack.remove(home)
 
 
-def test_the_readme_leads_to_a_first_forecast(folder: Path) -> None:
-    """All its blocks in one shell, in order, with nothing changed but where the data is kept."""
-    script = "\n".join(block for block in blocks(ROOT / "README.md") if not is_made(block))
+def test_the_readme_leads_to_a_first_forecast_and_the_other_pages_on_from_there(folder: Path) -> None:
+    """All blocks in one shell, in order, with nothing changed but where the data is kept. The README's last one stops the house."""
+    *first, last = [block for block in blocks(ROOT / "README.md") if not is_made(block)]
+    script = "\n".join([*first, *blocks(HTTP), *blocks(OPERATIONS), last])
     assert script.count("curl") >= 4, "the README shows how to ask"
+    assert script.endswith("fleetcast down\n")
     given = {
         name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL", "FLEETCAST_URL", "FLEETCAST_KEY")
     }
@@ -55,17 +63,55 @@ def test_the_readme_leads_to_a_first_forecast(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     # The dots of the waiting stand before the job they waited for.
     told_back = [json.loads(line.lstrip(".")) for line in done.stdout.splitlines() if line.lstrip(".").startswith('{"')]
-    sent, _, forecast = told_back
+    sent, _, forecast = told_back[:3]
     trained = json.loads((view / "job.json").read_text())
     assert sent["accepted"] > 8_000
     assert (trained["kind"], trained["state"]) == ("train", "succeeded")
     assert forecast["kind"] == "predict"
     assert len(forecast["result"]["forecast"]["points"]) == 12
+    assert "Restored from" in done.stdout
+    assert len(list((view / "restored" / "models").glob("*/*/manifest.json"))) == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_page_shows_a_command_that_nobody_runs(page: Path) -> None:
-    assert page.name == "README.md" or all(is_made(block) for block in blocks(page))
+    assert page in (ROOT / "README.md", HTTP, OPERATIONS) or all(is_made(block) for block in blocks(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_block_of_commands_is_passed_over(page: Path) -> None:
+    """A fence in other words would be run by nobody."""
+    fences = re.findall(r"^```((?:bash|sh|shell|console|zsh)\b.*)$", page.read_text(), re.MULTILINE)
+    assert set(fences) <= {"bash", "bash docker"}
+
+
+@pytest.mark.slow
+def test_the_deployment_page_brings_up_a_house_of_containers(tmp_path: Path) -> None:
+    """All its blocks in one shell, in a copy of what is in git, on ports of its own; that which takes the house down comes last."""
+    if not _engine():
+        pytest.skip("needs a Docker engine with its compose plugin, and neither `docker info` nor `docker compose version` may fail")
+    found = DOCKER_BLOCK.findall((ROOT / "docs" / "deployment.md").read_text())
+    script = "\n".join(sorted(found, key=lambda block: "docker compose down" in block))
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, tracked):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    apart = {"COMPOSE_PROJECT_NAME": "fleetcast-docs", "PUBLISH_API": "127.0.0.1:0", "PUBLISH_FLOWER": "127.0.0.1:0"}
+    try:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=os.environ | apart, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"^fk_\w+$", done.stdout, re.MULTILINE), "a key was made"
+    finally:
+        down = ["docker", "compose", "down", "--volumes"]
+        subprocess.run(down, cwd=tmp_path, env=os.environ | apart, capture_output=True, check=False)
+
+
+def _engine() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    return all(subprocess.run(["docker", *words], capture_output=True).returncode == 0 for words in (["info"], ["compose", "version"]))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -80,6 +126,7 @@ def test_every_make_target_and_setting_named_exists(page: Path) -> None:
     for target in re.findall(r"`make ([a-z-]+)", text):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     known = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", settings_table())) | {"COMMIT", "UPDATE", "RETURNING", "LLEN"}
+    known |= set(re.findall(r"^([A-Z_]+)=", (ROOT / "deploy" / "compose.env.example").read_text(), re.MULTILINE))
     named = {name for name in re.findall(r"`([A-Z][A-Z0-9]+_[A-Z0-9_]+)`", text) if name != "FLEETCAST_TEST_DATA"}
     assert named <= known, named - known
 

@@ -9,19 +9,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from werkzeug.test import Client, TestResponse
 
 from db import entities, forecasts, ledger, registry, tenants
 from db.board import Board, Breaker, make_redis
 from db.cache import ForecastCache
 from db.forecasts import Question
+from db.models import Version
 from db.session import make_sessions
+from ml import shelf
 from ml.recipes import presets
 from ml.spec import ModelSpec
 from tasks import status
-from tasks.runtime import Runtime
+from tasks.ringer import Ringer
+from tasks.runtime import Runtime, make_meter
 from tasks.settings import Settings
+from tests.support.contract import require_documented
 from webapp.app import create_app
 
 API = "/api/v1"
@@ -29,15 +33,18 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def make_runtime(engine: Engine, redis_url: str, **changes: Any) -> Runtime:
-    settings = replace(Settings(), redis_url=redis_url, **changes)
+    settings = replace(Settings(), **{"redis_url": redis_url, "log_requests": "none"} | changes)
     memory, breaker = make_redis(redis_url, 1.0), Breaker(rest_s=0.05)
+    cache = ForecastCache(memory, breaker)
     return Runtime(
         settings=settings,
         engine=engine,
         sessions=make_sessions(engine),
         memory=memory,
         board=Board(memory, breaker),
-        cache=ForecastCache(memory, breaker),
+        cache=cache,
+        meter=make_meter(settings, cache, breaker),
+        ringer=Ringer(engine),
         recipes=presets(settings.recipe_changes),
     )
 
@@ -54,7 +61,9 @@ class Caller:
         headers = {"Authorization": f"Bearer {self.key}"} | about.pop("headers", {})
         if body is not None:
             about |= {"data": json.dumps(body), "content_type": "application/json"}
-        return self.client.open(API + path, method=method, headers=headers, **about)
+        answer = self.client.open(API + path, method=method, headers=headers, **about)
+        require_documented(self.client.application, answer)
+        return answer
 
     def get(self, path: str, **about: Any) -> TestResponse:
         return self.call("GET", path, **about)
@@ -97,9 +106,9 @@ class House:
         if parent is not None:
             status.fresh(self.runtime, tenant_id, parent)
 
-    def publish(self, caller: Caller, job_id: str, *, activation: registry.Mode = "always") -> str:
+    def publish(self, caller: Caller, job_id: str, *, activation: registry.Mode = "always", claim: ledger.Claim | None = None) -> str:
         """What a training worker does: claim, publish a version, finish. Returns the version's number."""
-        claim = self.claim(job_id)
+        claim = claim or self.claim(job_id)
         spec = ModelSpec.from_dict(claim.job.spec["spec"])
         assert claim.job.model_id is not None
         with self.runtime.sessions.begin() as session:
@@ -108,7 +117,8 @@ class House:
             made = registry.publish(
                 session, caller.tenant_id, claim.job.model_id, new, activation=activation, gate_passed=True, actor="hand"
             )
-            result = {"model": made.model_id, "version": made.semver, "activated": made.active}
+            told = {"served_by": made.served_by, "metrics": made.metrics, "gate": made.gate}
+            result = {"model": made.model_id, "version": made.semver, "active": made.active} | told
             ledger.succeed(session, job_id, claim.fence, result)
         self.mirror(caller.tenant_id, job_id)
         return made.semver
@@ -129,6 +139,25 @@ class House:
         self.mirror(caller.tenant_id, job_id)
         return body
 
+    def compare(self, caller: Caller, job_id: str) -> None:
+        """What an interactive worker does with a what-if: claim, and finish with every scenario beside the baseline."""
+        claim = self.claim(job_id)
+        asked = claim.job.spec
+        with self.runtime.sessions.begin() as session:
+            entity = entities.get(session, caller.tenant_id, asked["entity"])
+            version = registry.active(session, caller.tenant_id, entity.id, asked["target"])
+            assert version is not None
+            body = _what_if(entity.name, asked["target"], version, asked["scenarios"])
+            ledger.succeed(session, job_id, claim.fence, body)
+        self.mirror(caller.tenant_id, job_id)
+
+    def shelve(self) -> None:
+        """Lay an artefact on the shelf, and have every version be that one."""
+        files = {"weights.safetensors": bytes(range(256)), "summary.txt": b"u / rhr\n"}
+        saved = shelf.put(self.runtime.settings.model_dir, {"entity": "u"}, files)
+        with self.runtime.sessions.begin() as session:
+            session.execute(update(Version).values(artefact_sha256=saved.sha256, artefact_bytes=saved.bytes))
+
     def fail(self, caller: Caller, job_id: str, error: dict[str, Any]) -> None:
         claim = self.claim(job_id)
         with self.runtime.sessions.begin() as session:
@@ -145,6 +174,21 @@ def days(count: int, channel: str = "rhr", start: datetime = START) -> list[dict
     return [{"channel": channel, "at": (start + timedelta(days=n)).isoformat(), "value": 58.0 + n % 7} for n in range(count)]
 
 
+_SCORES = {
+    "n": 70,
+    "mae": 1.5,
+    "rmse": 2.0,
+    "r2": 0.4,
+    "mape": 2.6,
+    "mape_n": 70,
+    "smape": 2.6,
+    "mase": 0.8,
+    "skill": 0.1,
+    "coverage": 0.91,
+    "winkler": 6.0,
+}
+
+
 def _new_version(claim: ledger.Claim, spec: ModelSpec) -> registry.NewVersion:
     return registry.NewVersion(
         job_id=claim.job_id,
@@ -155,8 +199,8 @@ def _new_version(claim: ledger.Claim, spec: ModelSpec) -> registry.NewVersion:
         spec_hash=spec.fingerprint(),
         signature=spec.signature(),
         served_by="lstm",
-        metrics={"mae": 1.5},
-        gate={"passed": True},
+        metrics={name: dict.fromkeys(("calibrate", "test"), _SCORES) for name in ("lstm", "persistence", "seasonal_naive")},
+        gate={"passed": True, "checks": [{"name": "skill", "have": 0.1, "need": 0.0, "met": True}], "production_ready": None},
         warnings=[],
         artefact_sha256="ab" * 32,
         artefact_bytes=1234,
@@ -180,8 +224,35 @@ def _forecast(entity: str, target: str, model: str, version: str) -> dict[str, A
         "points": points,
         "level": 0.9,
         "measured_coverage": 0.91,
-        "history": {"average": 57.0, "percentile": 60},
-        "interpretation": None,
+        "history": {"average": 57.0, "percentile": 60.0, "days": 30.0},
         "warnings": [],
         "cached": False,
+    }
+
+
+def _what_if(entity: str, target: str, version: Version, scenarios: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    forecast = _forecast(entity, target, version.model_id, version.semver)
+    baseline = {name: value for name, value in forecast.items() if name not in ("entity", "unit", "made_at", "cached")}
+    return {
+        "entity": entity,
+        "served_by": forecast["served_by"],
+        "baseline": baseline | {"served_by": {"kind": "lstm"}},
+        "scenarios": [_scenario(scenario, baseline["points"]) for scenario in scenarios],
+        "direction": "lower",
+        "best": scenarios[0]["name"],
+        "worst": scenarios[-1]["name"],
+        "warnings": [],
+    }
+
+
+def _scenario(scenario: Mapping[str, Any], points: list[dict[str, Any]]) -> dict[str, Any]:
+    out = {"channel": "asleep_min", "low": 360.0, "high": 470.0, "rows": 2, "farthest": 480.0, "clamped": False}
+    return {
+        "name": scenario["name"],
+        "points": points,
+        "delta": [0.0] * len(points),
+        "mean_delta": 0.0,
+        "used": {change["channel"]: [{"at": "2026-02-28T00:00:00Z", "value": 480.0}] for change in scenario["changes"]},
+        "out_of_support": [out],
+        "warnings": [{"code": "out_of_support", "detail": "2 values lie outside 360 to 470.", "channel": "asleep_min"}],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load, validates_schema
+from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from db.entities import ChannelInfo
 from webapp.schemas.fields import In, Moment, Name, Out, Plain, Real, Several, Text, Word
@@ -16,10 +16,10 @@ class ChannelIn(In):
     """What is known of a channel."""
 
     name = Name(required=True)
-    unit = Text(high=50, load_default=None, allow_none=True)
+    unit = Text(high=50, load_default=None, allow_none=True, metadata={"description": "As people write it: bpm, ms, kWh."})
     direction = Word("higher", "lower", load_default=None, allow_none=True, metadata={"description": "Which way is better."})
-    lower_bound = Real(load_default=None, allow_none=True)
-    upper_bound = Real(load_default=None, allow_none=True)
+    lower_bound = Real(load_default=None, allow_none=True, metadata={"description": "Least value that makes sense."})
+    upper_bound = Real(load_default=None, allow_none=True, metadata={"description": "Greatest value that makes sense."})
 
     @validates_schema
     def ordered(self, data: dict[str, Any], **_: Any) -> None:
@@ -36,8 +36,10 @@ class EntityIn(In):
     """What is left out stays as it was."""
 
     kind = Text(low=1, high=50, load_default=None, metadata={"description": "user, device, sensor, plant, variant …"})
-    attributes = Plain(most=64, size=8192, load_default=None)
-    channels = Several(fields.Nested(ChannelIn), 0, 1000, load_default=[])
+    attributes = Plain(
+        most=64, size=8192, load_default=None, metadata={"description": "The client's own; selectors find entities by them."}
+    )
+    channels = Several(fields.Nested(ChannelIn), 0, 1000, load_default=[], metadata={"description": "Channels to make or say more about."})
 
     @validates_schema
     def distinct(self, data: dict[str, Any], **_: Any) -> None:
@@ -51,7 +53,7 @@ class Channel(Out):
 
     name = fields.String()
     unit = fields.String(allow_none=True)
-    direction = fields.String(allow_none=True)
+    direction = fields.String(allow_none=True, validate=validate.OneOf(("higher", "lower")))
     lower_bound = fields.Float(allow_none=True)
     upper_bound = fields.Float(allow_none=True)
 
@@ -76,7 +78,7 @@ EntityPage = page_of(EntityRow)
 
 
 class EntityQuery(PageQuery):
-    kind = Text(low=1, high=50, load_default=None)
+    kind = Text(low=1, high=50, load_default=None, metadata={"description": "Only entities of this kind."})
 
 
 class Delivered(Out):
@@ -87,7 +89,7 @@ class Delivered(Out):
     replaced = fields.Integer(metadata={"description": "Moments among them that were known before."})
     rejected = fields.Integer(metadata={"description": "Rows or values not taken."})
     errors = fields.List(fields.Nested(Fault), metadata={"description": "Why, for the first hundred of them."})
-    data_rev = fields.Integer()
+    data_rev = fields.Integer(metadata={"description": "Counts deliveries of observations of this entity."})
 
 
 class ObservationIn(In):
@@ -111,6 +113,8 @@ class ObservationsIn(In):
 
 
 class Observation(Out):
+    """One value of one channel."""
+
     channel = fields.String()
     at = Moment()
     value = fields.Float()
@@ -120,14 +124,14 @@ ObservationPage = page_of(Observation)
 
 
 class ObservationQuery(PageQuery):
-    channel = Name(load_default=None)
-    since = Moment(data_key="from", load_default=None)
-    until = Moment(data_key="to", load_default=None, metadata={"description": "Exclusive."})
+    channel = Name(load_default=None, metadata={"description": "Only observations of this channel."})
+    since = Moment(data_key="from", load_default=None, metadata={"description": "First moment; without an offset it is in UTC."})
+    until = Moment(data_key="to", load_default=None, metadata={"description": "First moment that is not wanted any more."})
 
 
 class ReadinessQuery(In):
-    recipe = Name(required=True)
-    target = Name(load_default=None)
+    recipe = Name(required=True, metadata={"description": "Name of a preset; `GET /recipes` lists them."})
+    target = Name(load_default=None, metadata={"description": "Channel to forecast; the recipe's first by default."})
 
 
 class Readiness(Out):
@@ -136,5 +140,5 @@ class Readiness(Out):
     entity = fields.String()
     recipe = fields.String()
     target = fields.String()
-    ready = fields.Boolean()
+    ready = fields.Boolean(metadata={"description": "Every requirement is met: a training would be accepted."})
     requirements = fields.List(fields.Nested(Requirement))

@@ -1,112 +1,193 @@
-"""Jobs on the wire, and what every submission may carry."""
+"""Jobs on the wire: the one document of every kind of work, what was asked, how far it is, and what it brought."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
-
 from marshmallow import fields, validate
 
-from webapp.schemas.fields import In, Name, Out, Plain, Word
+from tasks.jobs import QUEUES
+from tasks.problems import CATALOGUE
+from webapp.schemas.fields import Decimal, In, Name, Out, Word
 from webapp.schemas.pages import PageQuery, page_of
+from webapp.schemas.shapes import DATE_TIME, SOMETIMES, numbered, shaped
 
-Order = TypeVar("Order")
-
-
-#: Headers that submissions read, for the OpenAPI document.
-IDEMPOTENCY_KEY = {
-    "in": "header",
-    "name": "Idempotency-Key",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-    "description": "The same key with the same body gets the same job for 24 hours; with another body, 422.",
-}
-PREFER = {
-    "in": "header",
-    "name": "Prefer",
-    "schema": {"type": "string"},
-    "description": "`wait=n`: seconds that the client would wait for the result.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Asked(Generic[Order]):
-    """A checked submission: the order, and the client's own words that travel with the job."""
-
-    order: Order
-    metadata: Mapping[str, Any]
+KINDS = ("train", "predict", "what_if")
+#: As the ledger keeps them.
+STATES = ("queued", "running", "succeeded", "failed", "cancelled")
+#: What a client reads: a running job that is asked to stop says so.
+SHOWN_STATES = (*STATES, "cancelling")
+#: Codes of a failed or cancelled job's own problem.
+OUTCOMES = (
+    "entity_not_found",
+    "model_not_found",
+    "version_not_found",
+    "no_active_version",
+    "version_pruned",
+    "validation_failed",
+    "insufficient_data",
+    "internal",
+    *(code for code, kind in CATALOGUE.items() if kind.in_jobs_only),
+)
+#: Those among them that a request for the result answers with 409: a 5xx would make clients and proxies ask again.
+SETTLED = tuple(code for code in OUTCOMES if CATALOGUE[code].status >= 500)
+JOB_ID = {"pattern": numbered("job")}
 
 
-class Submission(In):
-    """What every submission may carry."""
+class TrainSpec(Out):
+    """A training, defaults filled in."""
 
-    metadata = Plain(load_default={}, metadata={"description": "Kept with the job and given back; at most 16 keys."})
+    entity = fields.String()
+    recipe = fields.String()
+    target = fields.String()
+    model = fields.String(metadata={"description": "Name of the lineage."})
+    activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
+    look_back_hours = fields.Float(allow_none=True)
+    spec = fields.Dict(metadata=shaped("Spec"))
+
+
+class PredictSpec(Out):
+    """A forecast, defaults filled in. Those of an item of a batch are filled in when it runs."""
+
+    entity = fields.String()
+    target = fields.String()
+    horizon = fields.Integer(allow_none=True)
+    level = fields.Float(allow_none=True)
+    version = fields.String(allow_none=True, metadata={"description": "Null: the one that is active when the job runs."})
+
+
+class WhatIfSpec(PredictSpec):
+    """A what-if, defaults filled in."""
+
+    scenarios = fields.List(fields.Dict(metadata=shaped("ScenarioIn")))
+    bounds = fields.String(validate=validate.OneOf(("clamp", "reject", "warn")))
+
+
+class BatchSpec(Out):
+    """A batch: what was asked stands in its items."""
+
+    items = fields.Integer(validate=validate.Range(1))
+
+
+class Erased(Out):
+    """Of a job whose entity was erased nothing is told."""
+
+
+class ItemCounts(Out):
+    """How many items of a batch are in each state; a state without any is left out."""
+
+    total = fields.Integer()
+    queued = fields.Integer(metadata=SOMETIMES)
+    running = fields.Integer(metadata=SOMETIMES)
+    succeeded = fields.Integer(metadata=SOMETIMES)
+    failed = fields.Integer(metadata=SOMETIMES)
+    cancelled = fields.Integer(metadata=SOMETIMES)
+
+
+class Progress(Out):
+    """How far a job is. Empty while it waits."""
+
+    phase = fields.String(metadata=SOMETIMES)
+    fraction = fields.Float(validate=validate.Range(0, 1), metadata=SOMETIMES)
+    epoch = fields.Integer(metadata=SOMETIMES)
+    epochs = fields.Integer(metadata=SOMETIMES | {"description": "Most epochs; early stopping usually ends sooner."})
+    train_loss = fields.Float(metadata=SOMETIMES)
+    val_loss = fields.Float(metadata=SOMETIMES | {"description": "On the rows held back for early stopping."})
+    best_epoch = fields.Integer(metadata=SOMETIMES)
+    scenarios = fields.Integer(metadata=SOMETIMES)
+    items = fields.Dict(metadata=SOMETIMES | shaped("ItemCounts"))
+
+
+class BatchResult(Out):
+    """What became of a batch."""
+
+    total = fields.Integer()
+    succeeded = fields.Integer()
+    failed = fields.Integer()
+    cancelled = fields.Integer()
+    has_failures = fields.Boolean()
+
+
+class ForecastResult(Out):
+    """What a prediction brought."""
+
+    forecast = fields.Dict(metadata=shaped("Forecast"))
+
+
+RESULTS = ("TrainResult", "ForecastResult", "WhatIfResult", "BatchResult")
 
 
 class Queue(Out):
-    name = fields.String()
+    """Where a job waits."""
+
+    name = fields.String(validate=validate.OneOf(QUEUES))
     position = fields.Integer(allow_none=True, metadata={"description": "How many are ahead; null when not queued."})
 
 
 class Job(Out):
     """One asked-for piece of work. Test `terminal`, not the words of `state`."""
 
-    id = fields.String()
-    kind = fields.String()
-    state = fields.String(metadata={"description": "queued, running, cancelling, succeeded, failed or cancelled."})
-    terminal = fields.Boolean()
-    rev = fields.Integer()
-    created_at = fields.String()
-    started_at = fields.String(allow_none=True)
-    finished_at = fields.String(allow_none=True)
-    expires_at = fields.String(allow_none=True, metadata={"description": "When the row is purged."})
-    entity = fields.String(allow_none=True)
-    target = fields.String(allow_none=True)
-    spec = fields.Dict(metadata={"description": "Effective values, defaults filled in."})
+    id = fields.String(metadata=JOB_ID)
+    kind = fields.String(validate=validate.OneOf(KINDS))
+    state = fields.String(validate=validate.OneOf(SHOWN_STATES))
+    terminal = fields.Boolean(metadata={"description": "It has ended, as succeeded, failed or cancelled, and will not change any more."})
+    rev = fields.Integer(metadata={"description": "Rises with each transition."})
+    seq = fields.Integer(metadata={"description": "Rises with progress within `rev`."})
+    created_at = fields.String(metadata=DATE_TIME)
+    started_at = fields.String(allow_none=True, metadata=DATE_TIME | {"description": "When the last try began."})
+    finished_at = fields.String(allow_none=True, metadata=DATE_TIME)
+    expires_at = fields.String(allow_none=True, metadata=DATE_TIME | {"description": "When the row is purged."})
+    entity = fields.String(allow_none=True, metadata={"description": "Null for a batch."})
+    target = fields.String(allow_none=True, metadata={"description": "Null for a batch."})
+    spec = fields.Dict(
+        metadata=shaped("TrainSpec", "PredictSpec", "WhatIfSpec", "BatchSpec", "Erased", description="What was asked, defaults filled in.")
+    )
     queue = fields.Nested(Queue)
-    estimated_finish_at = fields.String(allow_none=True)
-    progress = fields.Dict()
-    attempt = fields.Integer()
+    estimated_finish_at = fields.String(
+        allow_none=True, metadata=DATE_TIME | {"description": "By the pace of late; null where nobody can say."}
+    )
+    progress = fields.Dict(metadata=shaped("Progress"))
+    attempt = fields.Integer(metadata={"description": "Tries so far."})
     max_attempts = fields.Integer()
     deduplicated = fields.Boolean(metadata={"description": "An unfinished job already asked for the same; this is that one."})
-    retry_of = fields.String(allow_none=True)
-    parent = fields.String(allow_none=True)
-    result = fields.Dict(allow_none=True)
-    error = fields.Dict(allow_none=True, metadata={"description": "A problem object."})
-    warnings = fields.List(fields.Dict())
-    metadata = fields.Dict()
-    links = fields.Dict(values=fields.String())
+    retry_of = fields.String(allow_none=True, metadata={"description": "The job that this one tries again."})
+    parent = fields.String(allow_none=True, metadata={"description": "The batch that this job is an item of."})
+    batch = fields.Boolean(metadata={"description": "It has items, and no work of its own."})
+    result = fields.Dict(
+        allow_none=True, metadata=shaped(*RESULTS, description="Null until it has succeeded; of a batch, until it has ended.")
+    )
+    error = fields.Dict(
+        allow_none=True, metadata=shaped("Problem", description="Why it failed, or why its last try did; without `instance`.")
+    )
+    warnings = fields.List(fields.Dict(metadata=shaped("Notice")))
+    metadata = fields.Dict(metadata={"description": "The client's own, as it was submitted."})
+    links = fields.Dict(
+        values=fields.String(metadata={"format": "uri-reference"}), metadata={"description": "Paths: self, result, cancel …"}
+    )
 
 
 JobPage = page_of(Job)
-
-STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 class JobQuery(PageQuery):
     """Items of batches are listed only when an entity is asked for."""
 
-    kind = Word("train", "predict", "what_if", load_default=None)
-    state = Word(*STATES, load_default=None)
-    entity = Name(load_default=None)
+    kind = Word(*KINDS, load_default=None, metadata={"description": "Only jobs of this kind."})
+    state = Word(
+        *STATES, load_default=None, metadata={"description": "Only jobs in this state; `running` finds those that are cancelling too."}
+    )
+    entity = Name(load_default=None, metadata={"description": "Only jobs about this entity, items of batches among them."})
 
 
 class ItemQuery(PageQuery):
-    state = Word(*STATES, load_default=None)
+    state = Word(*STATES, load_default=None, metadata={"description": "Only items in this state."})
 
 
 class WaitQuery(In):
-    wait = fields.Float(
-        load_default=0.0,
-        allow_nan=False,
-        validate=validate.Range(0, 3600),
-        metadata={"description": "Seconds to wait for a change; cut at the server's limit (30)."},
-    )
+    wait = Decimal(0, 3600, load_default=0.0, metadata={"description": "Seconds to wait for a change; cut at the server's limit (30)."})
 
 
 class Result(Out):
     """The result of a succeeded job; its members depend on the job's kind."""
 
-    job = fields.String()
-    kind = fields.String()
-    result = fields.Dict()
+    job = fields.String(metadata=JOB_ID)
+    kind = fields.String(validate=validate.OneOf(KINDS))
+    result = fields.Dict(metadata=shaped(*RESULTS))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import fields
 
-from webapp.schemas.fields import In, Out, Text
+from webapp.schemas.fields import Digits, In, Out, Text
 
 
 class PageQuery(In):
     """Every list takes these."""
 
-    #: From a query string, so a text of digits is a number here.
-    limit = fields.Integer(load_default=50, validate=validate.Range(1, 200), metadata={"description": "Rows of a page."})
+    limit = Digits(1, 200, load_default=50, metadata={"description": "Rows of a page."})
     cursor = Text(low=1, high=1000, load_default=None, metadata={"description": "`next_cursor` of the page before."})
 
 

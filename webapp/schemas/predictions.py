@@ -5,27 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load, validates_schema
+from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from tasks.jobs import WhatIfJob
 from tasks.submit import PredictOrder
 from webapp.schemas.fields import Flag, In, Name, Out, Real, Several, Text, Whole, Word
-from webapp.schemas.jobs import Asked, Submission
-from webapp.schemas.models import Selection, Whom
+from webapp.schemas.models import MODEL_ID, Selection, Whom
+from webapp.schemas.shapes import DATE_TIME, FORECASTERS, SEMVER, SOMETIMES, shaped
+from webapp.schemas.submissions import Asked, Submission
 
 #: Least and most of what ModelSpec allows.
 HORIZON = (1, 168)
 LEVEL = (0.5, 0.99)
+_ENTITY = {"description": "Whose future."}
+_TARGET = {"description": "Name of the channel, which is also the name of the model that answers."}
+_HORIZON = {"description": "Steps ahead; at most, and by default, those the version was trained for."}
+_LEVEL = {"description": "Share of truths that the interval is to hold; the version's own by default."}
+_VERSION = {"description": "Number of the version that answers; the active one by default."}
 
 
 class PredictIn(Submission):
     """What is left out is filled in from the version that answers."""
 
-    entity = Name(required=True)
-    target = Name(required=True)
-    horizon = Whole(*HORIZON, load_default=None, allow_none=True)
-    level = Real(*LEVEL, load_default=None, allow_none=True)
-    version = Text(low=1, high=40, load_default=None, allow_none=True, metadata={"description": "The active one by default."})
+    entity = Name(required=True, metadata=_ENTITY)
+    target = Name(required=True, metadata=_TARGET)
+    horizon = Whole(*HORIZON, load_default=None, allow_none=True, metadata=_HORIZON)
+    level = Real(*LEVEL, load_default=None, allow_none=True, metadata=_LEVEL)
+    version = Text(low=1, high=40, load_default=None, allow_none=True, metadata=_VERSION)
 
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> Asked[PredictOrder]:
@@ -43,9 +49,9 @@ class BatchAsked(Asked[PredictOrder]):
 class PredictBatchIn(Whom):
     """Every target of every entity is one item."""
 
-    targets = Several(Name(), 1, 50, required=True)
-    horizon = Whole(*HORIZON, load_default=None, allow_none=True)
-    level = Real(*LEVEL, load_default=None, allow_none=True)
+    targets = Several(Name(), 1, 50, required=True, metadata={"description": "Channels to forecast."})
+    horizon = Whole(*HORIZON, load_default=None, allow_none=True, metadata=_HORIZON)
+    level = Real(*LEVEL, load_default=None, allow_none=True, metadata=_LEVEL)
 
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> BatchAsked:
@@ -77,7 +83,7 @@ class Steps(fields.Field[Any]):
 class ChangeIn(In):
     """One channel, changed over some steps."""
 
-    channel = Name(required=True)
+    channel = Name(required=True, metadata={"description": "An input of the model: the target or one of its covariates."})
     op = Word("set", "add", "multiply", required=True)
     value = Real(required=True)
     steps = Steps(
@@ -93,6 +99,8 @@ class ChangeIn(In):
 
 
 class ScenarioIn(In):
+    """Changes that are made together."""
+
     name = Name(required=True)
     changes = Several(fields.Nested(ChangeIn), 1, 50, required=True)
 
@@ -100,11 +108,11 @@ class ScenarioIn(In):
 class WhatIfIn(Submission):
     """Named scenarios, answered beside a baseline in one pass."""
 
-    entity = Name(required=True)
-    target = Name(required=True)
-    horizon = Whole(*HORIZON, load_default=None, allow_none=True)
-    level = Real(*LEVEL, load_default=None, allow_none=True)
-    version = Text(low=1, high=40, load_default=None, allow_none=True)
+    entity = Name(required=True, metadata=_ENTITY)
+    target = Name(required=True, metadata=_TARGET)
+    horizon = Whole(*HORIZON, load_default=None, allow_none=True, metadata=_HORIZON)
+    level = Real(*LEVEL, load_default=None, allow_none=True, metadata=_LEVEL)
+    version = Text(low=1, high=40, load_default=None, allow_none=True, metadata=_VERSION)
     scenarios = Several(fields.Nested(ScenarioIn), 1, 20, required=True)
     bounds = Word("clamp", "reject", "warn", load_default="warn", metadata={"description": "For values that were never observed."})
     include_baseline = Flag(load_default=True, metadata={"description": "Always true today: the baseline is what deltas are told against."})
@@ -125,35 +133,112 @@ class WhatIfIn(Submission):
 
 
 class ServedBy(Out):
-    kind = fields.String(metadata={"description": "lstm, or the baseline that the network did not beat."})
-    model = fields.String()
-    version = fields.String()
+    """Who made the forecast."""
+
+    kind = fields.String(
+        validate=validate.OneOf(FORECASTERS), metadata={"description": "The network, or the baseline that it did not beat."}
+    )
+    model = fields.String(metadata=MODEL_ID)
+    version = fields.String(metadata={"pattern": SEMVER})
+
+
+class Served(Out):
+    """Who made the baseline; model and version stand beside it."""
+
+    kind = fields.String(validate=validate.OneOf(FORECASTERS))
 
 
 class Point(Out):
-    at = fields.String()
+    """One step, in the target's unit."""
+
+    at = fields.String(metadata=DATE_TIME)
     value = fields.Float()
-    lower = fields.Float(allow_none=True)
-    upper = fields.Float(allow_none=True)
+    lower = fields.Float()
+    upper = fields.Float()
 
 
-class Forecast(Out):
+class History(Out):
+    """What the forecast is compared with: the last thirty days, or those there are."""
+
+    average = fields.Float()
+    percentile = fields.Float(validate=validate.Range(0, 100), metadata={"description": "Of the mean forecast among those observations."})
+    days = fields.Float()
+
+
+class Baseline(Out):
+    """A forecast as the model says it."""
+
+    target = fields.String()
+    data_until = fields.String(metadata=DATE_TIME | {"description": "The last observation: the first point is one step after it."})
+    horizon = fields.Integer(validate=validate.Range(*HORIZON))
+    step = fields.String(metadata={"description": "Time between points (ISO 8601).", "pattern": "^P(T[0-9.]+[HMS]|[0-9]+D)$"})
+    served_by = fields.Dict(metadata=shaped("Served"))
+    skill = fields.Float(
+        allow_none=True, metadata={"description": "1 minus the error over that of the best naive baseline, on rows never learned from."}
+    )
+    points = fields.List(fields.Nested(Point))
+    level = fields.Float(validate=validate.Range(*LEVEL), metadata={"description": "Share of truths that the intervals are to hold."})
+    measured_coverage = fields.Float(
+        allow_none=True, validate=validate.Range(0, 1), metadata={"description": "Share that they did hold, on rows never learned from."}
+    )
+    history = fields.Dict(metadata=shaped("History"))
+    warnings = fields.List(fields.Dict(metadata=shaped("Notice")))
+
+
+class Forecast(Baseline):
     """Values with intervals over a horizon."""
 
     entity = fields.String()
-    target = fields.String()
-    unit = fields.String(allow_none=True)
-    made_at = fields.String()
-    data_until = fields.String()
-    horizon = fields.Integer()
-    step = fields.String()
-    served_by = fields.Nested(ServedBy)
-    skill = fields.Float(allow_none=True)
-    points = fields.List(fields.Nested(Point))
-    level = fields.Float()
-    measured_coverage = fields.Float(allow_none=True)
-    history = fields.Dict(allow_none=True)
-    interpretation = fields.String(allow_none=True)
-    warnings = fields.List(fields.Dict())
-    cached = fields.Boolean()
-    cache_expires_at = fields.String(allow_none=True)
+    unit = fields.String(allow_none=True, metadata={"description": "Of the target, as its channel tells it."})
+    made_at = fields.String(metadata=DATE_TIME)
+    served_by = fields.Dict(metadata=shaped("ServedBy"))
+    cached = fields.Boolean(metadata={"description": "It was made for an earlier request, from the same version and the same data."})
+    cache_expires_at = fields.String(metadata=DATE_TIME | SOMETIMES | {"description": "Until when it is served from the cache."})
+
+
+class UsedValue(Out):
+    """What the model read at one step; null where nothing was observed."""
+
+    at = fields.String(metadata=DATE_TIME)
+    value = fields.Float(allow_none=True)
+
+
+class OutOfSupport(Out):
+    """A change that asks for values the model never learned from."""
+
+    channel = fields.String()
+    low = fields.Float(metadata={"description": "Least value learned from."})
+    high = fields.Float(metadata={"description": "Greatest value learned from."})
+    rows = fields.Integer(metadata={"description": "Values outside."})
+    farthest = fields.Float(metadata={"description": "The one farthest outside."})
+    clamped = fields.Boolean(metadata={"description": "They were brought back to the range."})
+
+
+class ScenarioForecast(Out):
+    """One scenario beside the baseline."""
+
+    name = fields.String()
+    points = fields.List(fields.Dict(metadata=shaped("Point")))
+    delta = fields.List(fields.Float(), metadata={"description": "Scenario minus baseline, for each step."})
+    mean_delta = fields.Float()
+    used = fields.Dict(
+        values=fields.List(fields.Dict(metadata=shaped("UsedValue"))),
+        metadata={"description": "By channel: the values actually read where it changed."},
+    )
+    out_of_support = fields.List(fields.Dict(metadata=shaped("OutOfSupport")))
+    warnings = fields.List(fields.Dict(metadata=shaped("Notice")))
+
+
+class WhatIfResult(Out):
+    """What a what-if brought: the baseline and every scenario, from one pass."""
+
+    entity = fields.String()
+    served_by = fields.Dict(metadata=shaped("ServedBy"))
+    baseline = fields.Dict(metadata=shaped("Baseline"))
+    scenarios = fields.List(fields.Dict(metadata=shaped("ScenarioForecast")))
+    direction = fields.String(
+        allow_none=True, validate=validate.OneOf(("higher", "lower")), metadata={"description": "Which way of the target is better."}
+    )
+    best = fields.String(allow_none=True, metadata={"description": "Name of a scenario; null without a direction, or where all agree."})
+    worst = fields.String(allow_none=True, metadata={"description": "Name of a scenario; null without a direction, or where all agree."})
+    warnings = fields.List(fields.Dict(metadata=shaped("Notice")))

@@ -1,10 +1,30 @@
-"""The problem object (RFC 9457)."""
+"""The problem object (RFC 9457), and the page of a code."""
 
 from __future__ import annotations
 
-from marshmallow import fields
+from marshmallow import INCLUDE, fields, validate
 
+from tasks.problems import CATALOGUE
 from webapp.schemas.fields import Out
+from webapp.schemas.shapes import SOMETIMES, shaped
+
+#: Codes of what can be wrong with one field.
+FAULTS = (
+    "invalid",
+    "malformed",
+    "not_allowed",
+    "not_supported",
+    "null",
+    "out_of_bounds",
+    "required",
+    "reserved",
+    "too_long",
+    "too_short",
+    "unknown_cursor",
+    "unknown_field",
+    "wrong_length",
+    "wrong_type",
+)
 
 
 class Fault(Out):
@@ -13,7 +33,7 @@ class Fault(Out):
     pointer = fields.String(
         metadata={"description": "JSON pointer into the body; /query/…, /headers/… or /path/… outside it; /line/n in lines and CSV."}
     )
-    code = fields.String()
+    code = fields.String(validate=validate.OneOf(FAULTS))
     detail = fields.String()
 
 
@@ -23,21 +43,50 @@ class Requirement(Out):
     name = fields.String()
     have = fields.Float()
     need = fields.Float()
-    unit = fields.String()
+    unit = fields.String(validate=validate.OneOf(("row", "day", "share")))
     met = fields.Boolean()
-    eta = fields.String(allow_none=True, metadata={"description": "Date when it will be met at the present pace."})
+    eta = fields.String(allow_none=True, metadata={"format": "date", "description": "Date when it will be met at the present pace."})
 
 
 class Problem(Out):
-    """What went wrong, for a program and for a person."""
+    """What went wrong, for a program and for a person. Some codes bring members of their own, such as the numbers of their sentence."""
 
-    type = fields.String(metadata={"description": "Page of this code: cause and fix."})
+    class Meta:
+        unknown = INCLUDE
+
+    type = fields.String(metadata={"format": "uri-reference", "description": "Page of this code: cause and fix."})
     title = fields.String()
-    status = fields.Integer()
-    code = fields.String()
+    status = fields.Integer(validate=validate.Range(400, 599))
+    code = fields.String(validate=validate.OneOf(tuple(CATALOGUE)))
     detail = fields.String()
-    instance = fields.String(metadata={"description": "Id of the request."})
+    instance = fields.String(metadata=SOMETIMES | {"description": "Id of the request; a job's error has none."})
     retryable = fields.Boolean(metadata={"description": "The same request may succeed later."})
-    hint = fields.String()
-    requirements = fields.List(fields.Nested(Requirement))
-    errors = fields.List(fields.Nested(Fault))
+    hint = fields.String(metadata=SOMETIMES | {"description": "What to do."})
+    errors = fields.List(fields.Nested(Fault), metadata=SOMETIMES)
+    requirements = fields.List(fields.Nested(Requirement), metadata=SOMETIMES)
+    channels = fields.List(fields.String(), metadata=SOMETIMES)
+    available = fields.List(fields.String(), metadata=SOMETIMES)
+    scenario = fields.String(metadata=SOMETIMES)
+    out_of_support = fields.List(fields.Dict(metadata=shaped("OutOfSupport")), metadata=SOMETIMES)
+
+
+class Cause(Out):
+    """What a problem code means."""
+
+    code = fields.String()
+    status = fields.Integer(metadata={"description": "Status that it answers with."})
+    title = fields.String()
+    cause = fields.String()
+    fix = fields.String()
+    retryable = fields.Boolean(metadata={"description": "The same request may succeed later."})
+    in_jobs_only = fields.Boolean(
+        metadata={
+            "description": "It is met in a job's `error` and in the answer to `GET /jobs/{id}/result`, and is no other request's answer."
+        }
+    )
+
+
+class CauseList(Out):
+    """Every code."""
+
+    data = fields.List(fields.Nested(Cause))

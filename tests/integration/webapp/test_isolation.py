@@ -1,93 +1,144 @@
-"""Another tenant's things do not exist: every route, every id, and 404 each time."""
+"""Another tenant's things do not exist: every operation of the document, with every id that there is, and 404 each time."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
+from tests.support.asking import Place, rows_of, settle
+from tests.support.contract import Contract, Operation, contract_of
 from tests.support.web import Caller, House, days
 
-BODIES: dict[str, Any] = {
-    "/models/{model_id}/activate": {"version": "1.0.0"},
-    "/models/train": {"entity": "u", "recipe": "health-daily"},
-    "/predict": {"entity": "u", "target": "rhr"},
-    "/predict/batch": {"entities": ["u"], "targets": ["rhr"]},
-    "/predict/what-if": {
-        "entity": "u",
-        "target": "rhr",
-        "scenarios": [{"name": "s", "changes": [{"channel": "rhr", "op": "set", "value": 1}]}],
-    },
+#: Parameters and members of bodies that name a thing of a tenant, and where `mine` has one. A list of such names is one, too.
+NAMES = {"entity": "entity", "entities": "entity", "model_id": "model_id", "semver": "semver", "job_id": "job_id", "target": "target"}
+#: Those that name nothing of anybody's alone. What a model or a version is called means something only beside an entity or a model.
+PLAIN = {
+    *("limit", "cursor", "kind", "state", "wait", "channel", "from", "to", "recipe", "name", "code"),
+    *("attributes", "channels", "observations", "rows", "metadata", "reason", "version"),
+    *(
+        "spec",
+        "model",
+        "activation",
+        "look_back_hours",
+        "selector",
+        "targets",
+        "horizon",
+        "level",
+        "scenarios",
+        "bounds",
+        "include_baseline",
+    ),
 }
-QUERIES = {"/entities/{entity}/readiness": "?recipe=health-daily"}
-#: Making an entity of the same name is everyone's right.
-OWN = {("put", "/entities/{entity}"), ("post", "/entities/{entity}/observations")}
-LISTS = ("/entities", "/models", "/jobs")
+#: Making something under a name is everyone's right: names of entities are each tenant's own.
+OWN = {"put_entity", "post_observations"}
+#: Operations that name nothing: lists of one's own things, and what is the same for all.
+LISTS = {"list_entities", "list_models", "list_jobs"}
+SAME_FOR_ALL = {"list_recipes"}
 
 
 @pytest.fixture
-def ids(house: House, trained: Caller) -> dict[str, str]:
-    """One of everything, of the tenant `mine`."""
-    batch = trained.post("/predict/batch", {"entities": ["u"], "targets": ["rhr"]}).json["id"]
-    house.forecast(trained, trained.post("/predict", {"entity": "u", "target": "rhr"}).json["id"])
-    model = trained.get("/models").json["data"][0]["id"]
-    return {"entity": "u", "target": "rhr", "model_id": model, "semver": "1.0.0", "job_id": batch}
+def mine(house: House) -> Place:
+    """One of everything, a forecast and a batch under way among it."""
+    place = settle(house, "mine")
+    house.forecast(place.caller, place.caller.post("/predict", {"entity": "user-42", "target": "rhr"}).json["id"])
+    place.caller.post("/predict/batch", {"entities": ["user-42"], "targets": ["rhr"]})
+    place.train(epochs=7)
+    return place
 
 
-def routes(caller: Caller) -> list[tuple[str, str]]:
-    paths = caller.client.get("/openapi.json").json["paths"]
-    return [
-        (method, path.removeprefix("/api/v1"))
-        for path, item in paths.items()
-        if path.startswith("/api/v1")
-        for method in item
-        if method in ("get", "put", "post", "delete")
-    ]
+@pytest.fixture
+def contract(house: House) -> Contract:
+    return contract_of(house.app)
 
 
-def test_every_route_with_every_id_of_another_tenant(house: House, trained: Caller, other: Caller, ids: dict[str, str]) -> None:
-    asked = [route for route in routes(other) if route not in OWN and ("{" in route[1] or route[1] in BODIES)]
-    assert len(asked) >= 20
-    for method, path in asked:
-        concrete = re.sub(r"{(\w+)}", lambda found: ids[found[1]], path) + QUERIES.get(path, "")
-        answer = other.call(method.upper(), concrete, BODIES.get(path))
-        assert (answer.status_code, answer.content_type) == (404, "application/problem+json"), (method, path, answer.text)
-        assert answer.json["code"].endswith("_not_found"), (method, path)
-    # Nothing of it was touched.
-    assert trained.get(f"/models/{ids['model_id']}").json["active_version"]["version"] == "1.0.0"
-    assert trained.get(f"/jobs/{ids['job_id']}").json["state"] == "running"
-    assert trained.get("/entities/u/forecasts/rhr").status_code == 200
+def members(contract: Contract, operation: Operation) -> set[str]:
+    """What an operation's path, query and JSON body can name."""
+    parameters = {each["name"] for each in operation.told.get("parameters", ()) if each["in"] == "query"}
+    content = operation.told.get("requestBody", {}).get("content", {}).get("application/json", {"schema": {}})
+    return {*operation.names, *parameters, *contract.follow(content["schema"]).get("properties", ())}
 
 
-def test_lists_show_only_ones_own(other: Caller, ids: dict[str, str]) -> None:
-    for path in LISTS:
-        assert other.get(path).json == {"data": [], "next_cursor": None}
+def guarded(contract: Contract) -> list[Operation]:
+    return [operation for operation in contract.operations.values() if operation.guarded]
 
 
-def test_ids_of_parts_of_another_tenants_things(house: House, trained: Caller, other: Caller, ids: dict[str, str]) -> None:
-    """Of every job, also of items and of those that Redis mirrors."""
-    [item] = trained.get(f"/jobs/{ids['job_id']}/items").json["data"]
-    for job in (*[j["id"] for j in trained.get("/jobs").json["data"]], item["id"]):
-        assert trained.get(f"/jobs/{job}").status_code == 200
-        assert other.get(f"/jobs/{job}").status_code == 404
-        assert other.get(f"/jobs/{job}?wait=1").status_code == 404
-        assert other.get(f"/jobs/{job}/result").status_code == 404
+def jobs_of(place: Place) -> list[str]:
+    """Every job, items too, and those that Redis mirrors."""
+    top = [job["id"] for job in place.caller.get("/jobs").json["data"]]
+    return top + [item["id"] for job in top for item in place.caller.get(f"/jobs/{job}/items").json["data"]]
 
 
-def test_the_same_name_is_another_entity(trained: Caller, other: Caller) -> None:
-    other.post("/entities/u/observations", {"observations": days(1, "hrv")})
-    assert [c["name"] for c in other.get("/entities/u").json["channels"]] == ["hrv"]
-    assert [c["name"] for c in trained.get("/entities/u").json["channels"]] == ["rhr"]
-    assert other.delete("/entities/u").status_code == 204
-    assert trained.get("/entities/u").status_code == 200
+def ways(contract: Contract, operation: Operation, mine: Place) -> Iterator[dict[str, Any]]:
+    """Every way in which this operation can name something of `mine`, as changes to its example."""
+    asked = mine.asked(operation)
+    if operation.names:
+        for job in jobs_of(mine) if "job_id" in operation.names else [""]:
+            yield {"path": asked.path | ({"job_id": job} if job else {})}
+        return
+    told = members(contract, operation)
+    in_query = {each["name"] for each in operation.told.get("parameters", ()) if each["in"] == "query"}
+    for name in sorted(told & {"entity", "entities"}):
+        value = "user-42" if name == "entity" else ["user-42"]
+        others = {key: inner for key, inner in (asked.body or {}).items() if key not in ("entity", "entities", "selector")}
+        yield {"query": {name: value}} if name in in_query else {"body": others | {name: value}}
+
+
+def test_every_name_is_one_of_those_known_here(contract: Contract) -> None:
+    """A new parameter or member must be said to name a thing of a tenant, or not to."""
+    for operation in guarded(contract):
+        assert members(contract, operation) <= NAMES.keys() | PLAIN, operation.id
+
+
+def test_every_operation_with_every_id_of_another_tenant(house: House, contract: Contract, mine: Place) -> None:
+    other, before = Place(house, house.caller("another"), mine.names), rows_of(house, mine.caller.tenant_id)
+    for operation in guarded(contract):
+        found = list(ways(contract, operation, mine))
+        assert found or operation.id in LISTS | SAME_FOR_ALL, f"nobody said what {operation.id} can name"
+        for changes in found if operation.id not in OWN else ():
+            answer = other.ask(operation, **changes)
+            where = f"{operation.id} {changes}: {answer.text[:300]}"
+            contract.check(operation, answer)
+            assert (answer.status_code, answer.mimetype) == (404, "application/problem+json"), where
+            assert answer.json["code"].endswith("_not_found"), where
+            assert "user-42" not in answer.json["detail"] or "user-42" in str(changes), where
+    assert rows_of(house, mine.caller.tenant_id) == before
+    assert set(map(len, rows_of(house, other.caller.tenant_id).values())) == {0}
+
+
+def test_lists_show_only_ones_own(house: House, contract: Contract, mine: Place) -> None:
+    """Without a name there is nothing that could not exist: the list of what one has is empty."""
+    other = Place(house, house.caller("another"))
+    for name in LISTS:
+        assert mine.ask(contract.operations[name], query={}).json["data"], name
+        assert other.ask(contract.operations[name], query={}).json == {"data": [], "next_cursor": None}
+
+
+def test_what_is_the_same_for_all(house: House, contract: Contract, mine: Place) -> None:
+    other = Place(house, house.caller("another"))
+    for name in SAME_FOR_ALL:
+        assert mine.ask(contract.operations[name]).json == other.ask(contract.operations[name]).json
+
+
+def test_the_same_name_is_another_entity(house: House, contract: Contract, mine: Place) -> None:
+    other, before = Place(house, house.caller("another"), mine.names), rows_of(house, mine.caller.tenant_id)
+    for name in OWN:
+        assert other.ask(contract.operations[name]).status_code == 200
+    assert other.caller.delete("/entities/user-42").status_code == 204
+    assert rows_of(house, mine.caller.tenant_id) == before
+
+
+def test_a_selector_finds_only_ones_own(house: House, mine: Place) -> None:
+    answer = house.caller("another").post("/models/train", {"selector": {}, "recipe": "health-daily"})
+    assert (answer.status_code, answer.json["code"]) == (404, "entity_not_found")
 
 
 def test_an_idempotency_key_is_ones_own(ready: Caller, other: Caller) -> None:
     other.post("/entities/u/observations", {"observations": days(60)})
     body, key = {"entity": "u", "recipe": "health-daily"}, {"Idempotency-Key": "k"}
-    mine, theirs = (caller.post("/models/train", body, headers=key) for caller in (ready, other))
-    assert mine.json["id"] != theirs.json["id"]
+    one, theirs = (caller.post("/models/train", body, headers=key) for caller in (ready, other))
+    assert one.json["id"] != theirs.json["id"]
     assert "Idempotent-Replayed" not in theirs.headers
     assert theirs.json["deduplicated"] is False
 
@@ -97,3 +148,37 @@ def test_a_cursor_of_another_tenant_shows_only_ones_own(trained: Caller, other: 
         trained.put(f"/entities/x{number}")
     cursor = trained.get("/entities?limit=1").json["next_cursor"]
     assert other.get(f"/entities?cursor={cursor}").json["data"] == []
+
+
+SCOPES = ("read", "write", "operate")
+
+
+def test_every_operation_without_a_key_and_without_its_scope(house: House, contract: Contract, mine: Place) -> None:
+    """Refused before anything is done."""
+    before, known = rows_of(house, mine.caller.tenant_id), mine.caller
+    lacking = {scope: house.caller("mine", [each for each in SCOPES if each != scope]) for scope in SCOPES}
+    for operation in guarded(contract):
+        [needed] = operation.told["security"][0]["key"]
+        for key, code in (
+            ("", "unauthenticated"),
+            ("Bearer fk_000000000000_" + "0" * 64, "unauthenticated"),
+            ("Basic eA==", "unauthenticated"),
+        ):
+            answer = mine.ask(operation, headers={"Authorization": key})
+            assert (answer.status_code, answer.json["code"]) == (401, code), operation.id
+        mine.caller = lacking[needed]
+        answer = mine.ask(operation)
+        assert (answer.status_code, answer.json["code"]) == (403, "forbidden_scope"), operation.id
+        assert f"`{needed}`" in answer.json["detail"], operation.id
+        mine.caller = known
+    assert rows_of(house, mine.caller.tenant_id) == before
+
+
+def test_a_scope_is_enough_for_what_it_is_told_for(house: House, contract: Contract, mine: Place) -> None:
+    only: Mapping[str, Caller] = {scope: house.caller("mine", [scope]) for scope in SCOPES}
+    for operation in guarded(contract):
+        [needed] = operation.told["security"][0]["key"]
+        mine.caller = only[needed]
+        answer = mine.ask(operation)
+        assert answer.status_code not in (401, 403), (operation.id, answer.text[:300])
+        answer.close()

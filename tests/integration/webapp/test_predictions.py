@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tasks.problems import problem
 from tests.support.web import Caller, House, days
 
 PREDICT = {"entity": "u", "target": "rhr"}
@@ -78,7 +79,7 @@ def test_a_job_that_fails_meanwhile_is_shown_as_failed(house: House, trained: Ca
 
     def fail() -> None:
         [job] = caller.get("/jobs?state=queued").json["data"]
-        house.fail(caller, job["id"], {"code": "insufficient_recent_data", "status": 422})
+        house.fail(caller, job["id"], problem("insufficient_recent_data", "Too old."))
 
     worker = soon(fail)
     answer = trained.post("/predict", PREDICT, headers={"Prefer": "wait=10"})

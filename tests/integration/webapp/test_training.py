@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from db.models import Job, Tenant
+from tasks.problems import problem
 from tests.support.web import Caller, House, days, make_house, make_runtime
 
 TRAIN = {"entity": "u", "recipe": "health-daily"}
@@ -52,7 +53,7 @@ def test_what_is_asked_twice_is_done_once(house: House, ready: Caller) -> None:
 def test_a_repeated_request_gets_its_first_answer(house: House, ready: Caller) -> None:
     key = {"Idempotency-Key": "k-1"}
     first = ready.post("/models/train", TRAIN, headers=key)
-    house.fail(ready, first.json["id"], {"code": "worker_lost", "status": 500})
+    house.fail(ready, first.json["id"], problem("worker_lost", "Gone."))
     again = ready.post("/models/train", TRAIN, headers=key)
     assert (again.status_code, again.json["id"], again.headers["Idempotent-Replayed"]) == (202, first.json["id"], "true")
     assert "Idempotent-Replayed" not in first.headers

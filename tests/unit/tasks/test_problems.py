@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from db.errors import Conflict, KeyReused, NoActiveVersion, NotFound, OverQuota, Saturated, Stale, StoreError
 from ml import errors as ml_errors
 from ml.errors import InsufficientData, ModelError, SpecInvalid
 from ml.requirement import Requirement
-from tasks.problems import CATALOGUE, of, problem
+from tasks.problems import CATALOGUE, catalogue_table, of, problem
 
 
 def leaves(kind: type[ModelError]) -> list[type[ModelError]]:
@@ -55,3 +58,12 @@ def test_every_code_says_its_cause_and_its_fix(code: str) -> None:
     assert 400 <= found["status"] < 600
     assert found["hint"].endswith(".")
     assert not found["title"].endswith(".")
+    assert CATALOGUE[code].cause.endswith(".")
+
+
+def test_the_page_of_errors_is_the_catalogue() -> None:
+    """Of docs/errors.md, what stands between the markers."""
+    page = Path(__file__).parents[3] / "docs" / "errors.md"
+    found = re.search(r"<!-- problems -->\n(.*?)\n<!-- /problems -->", page.read_text(), re.DOTALL)
+    assert found is not None
+    assert found[1] == catalogue_table(), "put there what `python -c 'from tasks.problems import *; print(catalogue_table())'` prints"

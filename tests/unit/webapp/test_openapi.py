@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
+from openapi_spec_validator import validate
 from sqlalchemy import create_engine
 
+from db.models import TERMINAL, UNFINISHED
+from ml.baselines import NAIVE
+from ml.fitted import LSTM
+from tasks.problems import CATALOGUE
 from tests.support.web import make_house, make_runtime
+from webapp.contract import Blueprint
+from webapp.examples import EXAMPLES, Example
+from webapp.problems import _FAULTS
+from webapp.schemas import jobs, problems, shapes
 
 METHODS = ("get", "put", "post", "delete", "patch")
+#: For people and browsers: no part of the contract.
+PAGES = ("/openapi.json", "/docs", "/redoc")
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +51,22 @@ def nodes(value: Any) -> Iterator[Any]:
         yield from nodes(inner)
 
 
+def at(document: dict[str, Any], reference: str) -> Any:
+    found: Any = document
+    for step in reference.removeprefix("#/").split("/"):
+        found = found[step.replace("~1", "/").replace("~0", "~")]
+    return found
+
+
+def follow(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = at(document, node["$ref"]) if "$ref" in node else node
+    return found
+
+
+def references(value: Any) -> set[str]:
+    return {node["$ref"] for node in nodes(value) if isinstance(node, dict) and isinstance(node.get("$ref"), str)}
+
+
 def test_the_frame(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1.")
     assert {"title", "version"} <= document["info"].keys()
@@ -46,12 +74,9 @@ def test_the_frame(document: dict[str, Any]) -> None:
 
 
 def test_every_reference_resolves(document: dict[str, Any]) -> None:
-    references = [node["$ref"] for node in nodes(document) if isinstance(node, dict) and "$ref" in node]
-    assert references
-    for reference in references:
-        found: Any = document
-        for step in reference.removeprefix("#/").split("/"):
-            found = found[step]
+    assert references(document)
+    for reference in references(document):
+        assert at(document, reference)
 
 
 def test_every_path_parameter_is_declared(document: dict[str, Any]) -> None:
@@ -66,17 +91,113 @@ def test_parameters_are_told_once_and_apart(document: dict[str, Any]) -> None:
         assert len(set(told)) == len(told), path
 
 
-def test_every_operation_says_what_it_answers(document: dict[str, Any]) -> None:
+def test_it_is_a_valid_document(document: dict[str, Any]) -> None:
+    validate(document)
+
+
+def test_every_operation_is_told_in_full(document: dict[str, Any]) -> None:
     for method, path, _, operation in operations(document):
-        assert operation.get("summary"), (method, path)
-        assert [status for status in operation["responses"] if status.startswith("2")], (method, path)
-        assert operation["responses"]["default"] == {"$ref": "#/components/responses/DEFAULT_ERROR"}
+        where = (method, path)
+        assert operation["summary"].count("\n") == 0, where
+        assert not operation["summary"].endswith("."), where
+        assert operation["tags"], where
+        assert operation["operationId"], where
+        assert "default" not in operation["responses"], where
+        assert [status for status in operation["responses"] if status.startswith("2")], where
+    ids = [operation["operationId"] for _, _, _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
 
 
-def test_errors_are_problems(document: dict[str, Any]) -> None:
-    for response in document["components"]["responses"].values():
-        assert list(response["content"]) == ["application/problem+json"]
-        assert response["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
+def test_every_parameter_and_tag_says_what_it_is(document: dict[str, Any]) -> None:
+    for _, path, item, operation in operations(document):
+        for parameter in item.get("parameters", []) + operation.get("parameters", []):
+            assert parameter.get("description"), (path, parameter["name"])
+            assert "null" not in str(parameter["schema"].get("type")), (path, parameter["name"])
+    assert {tag for _, _, _, operation in operations(document) for tag in operation["tags"]} == {tag["name"] for tag in document["tags"]}
+    assert all(tag["description"] for tag in document["tags"])
+
+
+def test_every_response_says_what_it_is(document: dict[str, Any]) -> None:
+    for _, path, _, operation in operations(document):
+        for status, response in operation["responses"].items():
+            told = follow(document, response)
+            assert told["description"], (path, status)
+            assert follow(document, told["headers"]["X-Request-Id"])["required"], (path, status)
+            assert ("content" in told) == (status not in ("204", "304")), (path, status)
+            assert all("schema" in content for content in told.get("content", {}).values()), (path, status)
+
+
+def test_errors_are_problems_with_known_codes(document: dict[str, Any]) -> None:
+    for _, path, _, operation in operations(document):
+        for status, response in operation["responses"].items():
+            content = follow(document, response).get("content", {})
+            if int(status) >= 400 and path != "/readyz":
+                [(media_type, body)] = content.items()
+                codes = body["schema"]["allOf"][1]["properties"]["code"]["enum"]
+                assert media_type == "application/problem+json"
+                assert set(codes) <= CATALOGUE.keys(), (path, status)
+                assert set(codes) == body["examples"].keys(), (path, status)
+                assert path.endswith("/result") or {CATALOGUE[code].status for code in codes} == {int(status)}, (path, status)
+
+
+def test_examples_of_problems_are_problems(document: dict[str, Any]) -> None:
+    assert document["components"]["examples"].keys() <= CATALOGUE.keys()
+    for code, example in document["components"]["examples"].items():
+        assert example["value"]["code"] == code
+
+
+def test_nothing_is_told_that_is_not_used(document: dict[str, Any]) -> None:
+    used, fresh = set[str](), set(references(document["paths"]))
+    while fresh:
+        used |= fresh
+        fresh = {found for reference in fresh for found in references(at(document, reference))} - used
+    kept = {"securitySchemes"}
+    held = {f"#/components/{kind}/{name}" for kind, named in document["components"].items() if kind not in kept for name in named}
+    assert held == used
+
+
+def test_every_operation_has_its_examples(document: dict[str, Any]) -> None:
+    shown = {example.operation for example in EXAMPLES}
+    for method, path, item, operation in operations(document):
+        assert operation["operationId"] in shown, (method, path)
+        for parameter in item.get("parameters", []):
+            assert "example" in parameter, (path, parameter["name"])
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            assert content["examples"], (method, path)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example.operation}: {example.summary}")
+def test_an_example_sends_only_what_is_told(document: dict[str, Any], example: Example) -> None:
+    [(item, operation)] = [(item, told) for _, _, item, told in operations(document) if told["operationId"] == example.operation]
+    told = {(each["in"], each["name"]) for each in item.get("parameters", []) + operation.get("parameters", [])}
+    sent = {("path", name) for name in example.path} | {("query", name) for name in example.query}
+    sent |= {("header", name) for name in example.headers if name != "Accept"}  # which the types of the answers tell
+    assert sent <= told
+
+
+def test_schemas_say_what_they_are(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        assert schema.get("description") or name.endswith("Page"), name
+
+
+def test_answers_are_told_strictly(document: dict[str, Any]) -> None:
+    """What goes out: every member has a type, and all but a few are always there."""
+    for name, schema in document["components"]["schemas"].items():
+        if not name.endswith("In") and name != "Selector":
+            for member, told in schema["properties"].items():
+                assert told.keys() & {"type", "$ref", "anyOf", "allOf", "enum"}, (name, member)
+            assert schema.get("additionalProperties") is not False, name
+
+
+def test_the_words_agree_with_those_who_speak_them() -> None:
+    """The document's closed vocabularies are written down apart from the code that uses them, some of which web processes cannot import."""
+    source = "".join(path.read_text() for path in (Path(__file__).parents[3] / "ml").glob("*.py"))
+    assert set(re.findall(r"notice\(\s*\"(\w+)\"", source)) == set(shapes.NOTICES)
+    assert set(shapes.FORECASTERS) == {LSTM, *NAIVE}
+    assert set(jobs.STATES) == {*UNFINISHED, *TERMINAL}
+    edge = "".join(path.read_text() for path in (Path(__file__).parents[3] / "webapp").glob("*.py"))
+    said = re.findall(r'(?:\bfault\(|_Wrong\(where).*?, "(\w+)", ', edge)
+    assert {*said, *(code for _, code in _FAULTS)} == {*problems.FAULTS}
 
 
 def test_what_comes_in_takes_no_unknown_field(document: dict[str, Any]) -> None:
@@ -101,19 +222,26 @@ def test_the_document_knows_every_route(app: Flask, document: dict[str, Any]) ->
     told = {(method, path) for method, path, _, _ in operations(document)}
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
-        if path not in ("/openapi.json", "/docs"):
+        if not path.startswith(PAGES):
             assert {(method.lower(), path) for method in rule.methods or () if method.lower() in METHODS} <= told
 
 
-def test_only_what_needs_no_key_says_so(document: dict[str, Any]) -> None:
-    assert document["security"] == [{"key": []}]
-    for _, path, _, operation in operations(document):
-        assert (operation.get("security") == []) == (not path.startswith("/api/v1/")), path
+def test_every_operation_names_the_scope_it_needs(document: dict[str, Any]) -> None:
+    for method, path, _, operation in operations(document):
+        if path.startswith("/api/v1/"):
+            [[scope]] = [requirement["key"] for requirement in operation["security"]]
+            assert (scope == "read") == (method == "get"), path
+        else:
+            assert operation["security"] == [], path
 
 
-def test_the_page_for_people(app: Flask) -> None:
-    page = app.test_client().get("/docs")
-    assert page.content_type.startswith("text/html")
-    assert "/api/v1/predict/what-if" in page.text
-    assert "<script" not in page.text
-    assert "http" not in page.text
+def test_a_mistyped_code_is_an_error() -> None:
+    with pytest.raises(ValueError, match="entity_not_fuond"):
+        Blueprint.refuses("entity_not_found", "entity_not_fuond")
+
+
+def test_who_has_the_document_is_told_so(app: Flask) -> None:
+    first = app.test_client().get("/openapi.json")
+    assert (first.status_code, first.mimetype) == (200, "application/json")
+    again = app.test_client().get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")

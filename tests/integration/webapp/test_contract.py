@@ -1,0 +1,360 @@
+"""The document says what is so: whatever it tells of is provoked here, and nothing else is answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, update
+from werkzeug.test import TestResponse
+
+from db.models import Tenant
+from db.session import make_engine
+from tasks.problems import CATALOGUE, problem
+from tests.support.asking import Place, settle
+from tests.support.contract import Contract, Operation, contract_of
+from tests.support.servers import Servers, database
+from tests.support.web import House, make_house, make_runtime
+from webapp.examples import EXAMPLES
+from webapp.schemas.jobs import OUTCOMES
+
+JSON = "application/json"
+KEY = {"Idempotency-Key": "k"}
+
+
+@dataclass
+class World:
+    """Houses over the same database that differ in one thing each, and new tenants as often as one is wanted."""
+
+    houses: Mapping[str, House]
+    _numbers: Iterator[int]
+
+    def place(self) -> Place:
+        return settle(self.houses["plain"], f"tenant {next(self._numbers)}")
+
+    def ask(self, house: str, operation: Operation, place: Place, **changes: Any) -> TestResponse:
+        """Of another house than the one where the place was made."""
+        return place.ask(operation, self.houses[house].app.test_client(), **changes)
+
+
+@pytest.fixture(scope="module")
+def houses(shared_engine: Engine, live: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, House]]:
+    folder: Path = tmp_path_factory.mktemp("shelf")
+
+    def house(engine: Engine, **changes: Any) -> House:
+        return make_house(make_runtime(engine, live.redis_url, **{"model_dir": folder} | changes))
+
+    with database(live.database_url) as bare_url:
+        bare = make_engine(bare_url)
+        yield {
+            "plain": house(shared_engine),
+            "small": house(shared_engine, max_body_bytes=1024),
+            "hurried": house(shared_engine, rate_limit_per_minute=1),
+            "full": house(shared_engine, max_queue=0),
+            "crowded": house(shared_engine, max_streams=0),
+            "narrow": house(shared_engine, tenant_max_streams=0),
+            "bare": house(bare),
+            "lost": house(create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")),
+        }
+        bare.dispose()
+
+
+@pytest.fixture
+def world(houses: Mapping[str, House], engine: Engine, redis_url: str) -> World:
+    return World(houses, count())
+
+
+@pytest.fixture(scope="module")
+def contract(houses: Mapping[str, House]) -> Contract:
+    return contract_of(houses["plain"].app)
+
+
+# What any operation can be made to answer, by what it is. Each takes a place of its own.
+
+Provoked = Callable[[World, Operation, Place], TestResponse]
+
+
+def _without_key(world: World, operation: Operation, place: Place) -> TestResponse:
+    return place.ask(operation, headers={"Authorization": ""})
+
+
+def _without_scope(world: World, operation: Operation, place: Place) -> TestResponse:
+    [needed] = operation.told["security"][0]["key"]
+    place.caller = place.house.caller(f"another {place.caller.tenant_id}", [s for s in ("read", "write", "operate") if s != needed])
+    return place.ask(operation)
+
+
+def _taking_nothing_there_is(world: World, operation: Operation, place: Place) -> TestResponse:
+    return place.ask(operation, headers={"Accept": "image/png"})
+
+
+def _too_often(world: World, operation: Operation, place: Place) -> TestResponse:
+    world.ask("hurried", operation, place)
+    return world.ask("hurried", operation, place)
+
+
+def _cut_off(world: World, operation: Operation, place: Place) -> TestResponse:
+    return place.ask(operation, body='{"entity": "u', media_type=JSON)
+
+
+def _too_large(world: World, operation: Operation, place: Place) -> TestResponse:
+    return world.ask("small", operation, place, body=json.dumps({"reason": "x" * 2000}), media_type=JSON, headers=KEY)
+
+
+def _of_another_type(world: World, operation: Operation, place: Place) -> TestResponse:
+    return place.ask(operation, body="<entity/>", media_type="text/xml")
+
+
+def _not_valid(world: World, operation: Operation, place: Place) -> TestResponse:
+    """A query that is not read, whatever else it has; outside the door, where nobody minds one, a name that cannot be."""
+    if operation.path.startswith("/api/"):
+        return place.ask(operation, query={"surprise": 1})
+    name = next(iter(operation.names))
+    return place.ask(operation, path=place.asked(operation).path | {name: "%00"})
+
+
+def _with_a_key_twice(world: World, operation: Operation, place: Place) -> TestResponse:
+    _have_failed(operation, place)
+    assert place.ask(operation, headers=KEY).status_code in (200, 202)
+    return place.ask(operation, headers=KEY, body=json.dumps(place.asked(operation).body) + " ", media_type=JSON)
+
+
+def _over_quota(world: World, operation: Operation, place: Place) -> TestResponse:
+    _have_failed(operation, place)
+    with place.house.runtime.sessions.begin() as session:
+        session.execute(update(Tenant).where(Tenant.id == place.caller.tenant_id).values(max_unfinished=0))
+    return place.ask(operation)
+
+
+def _saturated(world: World, operation: Operation, place: Place) -> TestResponse:
+    _have_failed(operation, place)
+    return world.ask("full", operation, place)
+
+
+def _have_failed(operation: Operation, place: Place) -> None:
+    """What is retried must have failed."""
+    if operation.id == "retry_job":
+        place.house.fail(place.caller, job := place.train(epochs=7), problem("worker_lost", "Gone."))
+        place.names = {**place.names, "job_id": job}
+
+
+def _in_house(house: str) -> Provoked:
+    return lambda world, operation, place: world.ask(house, operation, place)
+
+
+def _naming(name: str, value: str) -> Provoked:
+    """In the path where it stands there, else in the query, else in the body."""
+
+    def provoke(world: World, operation: Operation, place: Place) -> TestResponse:
+        asked = place.asked(operation)
+        if name in asked.path:
+            return place.ask(operation, path=asked.path | {name: value})
+        if any(each["name"] == name for each in operation.told.get("parameters", ())):
+            return place.ask(operation, query={name: value})
+        members = {"entities": [value]} if "entities" in asked.body else {name: value}
+        return place.ask(operation, body=asked.body | members)
+
+    return provoke
+
+
+GENERAL: Mapping[str, Provoked] = {
+    "unauthenticated": _without_key,
+    "forbidden_scope": _without_scope,
+    "not_acceptable": _taking_nothing_there_is,
+    "rate_limited": _too_often,
+    "malformed_request": _cut_off,
+    "body_too_large": _too_large,
+    "unsupported_media_type": _of_another_type,
+    "validation_failed": _not_valid,
+    "idempotency_key_reused": _with_a_key_twice,
+    "quota_exceeded": _over_quota,
+    "queue_saturated": _saturated,
+    "internal": _in_house("bare"),
+    "unavailable": _in_house("lost"),
+    "too_many_streams": _in_house("narrow"),
+    "streams_saturated": _in_house("crowded"),
+    "entity_not_found": _naming("entity", "nobody"),
+    "model_not_found": _naming("model_id", "mdl_none"),
+    "version_not_found": _naming("semver", "9.9.9"),
+    "job_not_found": _naming("job_id", "job_none"),
+    "not_found": _naming("code", "none"),
+}
+
+#: Those that leave everything as it was, so that one place serves for several.
+HARMLESS = GENERAL.keys() - {"forbidden_scope", "idempotency_key_reused", "quota_exceeded", "queue_saturated"}
+
+# What only one operation can be made to answer.
+
+
+def _too_little(world: World, operation: Operation, place: Place) -> TestResponse:
+    place.caller.put("/entities/new")
+    return place.ask(operation, body={"entity": "new", "recipe": "health-daily"})
+
+
+def _as_it_is(world: World, operation: Operation, place: Place) -> TestResponse:
+    return place.ask(operation)
+
+
+def _pinned(changes: Mapping[str, Any]) -> Provoked:
+    return lambda _, operation, place: place.ask(operation, body=place.asked(operation).body | changes)
+
+
+def _never_forecast(world: World, operation: Operation, place: Place) -> TestResponse:
+    return place.ask(operation, path={"entity": "user-42", "target": "asleep_min"})
+
+
+def _pruned(world: World, operation: Operation, place: Place) -> TestResponse:
+    place.house.publish(place.caller, place.train(epochs=7))
+    place.caller.delete(f"/models/{place.names['model_id']}/versions/1.0.0")
+    return place.ask(operation)
+
+
+def _stale(world: World, operation: Operation, place: Place) -> TestResponse:
+    return place.ask(operation, headers={"If-Match": '"0.9.0"'})
+
+
+def _unfinished(world: World, operation: Operation, place: Place) -> TestResponse:
+    place.names = {**place.names, "job_id": place.train(epochs=7)}
+    return place.ask(operation)
+
+
+def _cancelled(world: World, operation: Operation, place: Place) -> TestResponse:
+    place.names = {**place.names, "job_id": (job := place.train(epochs=7))}
+    place.caller.post(f"/jobs/{job}/cancel")
+    return place.ask(operation)
+
+
+def _erased(world: World, operation: Operation, place: Place) -> TestResponse:
+    place.names = {**place.names, "job_id": (job := place.train(epochs=7))}
+    place.caller.post(f"/jobs/{job}/cancel")
+    place.caller.delete("/entities/user-42")
+    return place.ask(operation)
+
+
+def _failed_as(code: str) -> Provoked:
+    def provoke(world: World, operation: Operation, place: Place) -> TestResponse:
+        place.names = {**place.names, "job_id": (job := place.train(epochs=7))}
+        place.house.fail(place.caller, job, problem(code, "So it was."))
+        return place.ask(operation)
+
+    return provoke
+
+
+_PIN = {"version": "9.9.9"}
+_NO_MODEL = {"target": "asleep_min", "version": "1.0.0"}
+_NO_VERSION = {"target": "asleep_min"}
+#: By operation and code, and by status where a code has two.
+OWN: Mapping[tuple[str, str], Provoked] = {
+    ("train", "insufficient_data"): _too_little,
+    ("predict", "version_not_found"): _pinned(_PIN),
+    ("predict", "model_not_found"): _pinned(_NO_MODEL),
+    ("predict", "no_active_version"): _pinned(_NO_VERSION),
+    ("what_if", "version_not_found"): _pinned(_PIN),
+    ("what_if", "model_not_found"): _pinned(_NO_MODEL),
+    ("what_if", "no_active_version"): _pinned(_NO_VERSION),
+    ("get_forecast", "forecast_not_found"): _never_forecast,
+    ("get_artefact", "version_pruned"): _pruned,
+    ("get_artefact", "artefact_corrupt"): _as_it_is,
+    ("delete_version", "model_is_active"): _as_it_is,
+    ("activate", "version_not_found"): _pinned(_PIN),
+    ("activate", "version_pruned"): _pruned,
+    ("activate", "precondition_failed"): _stale,
+    ("rollback", "conflicting_activation"): _as_it_is,
+    ("retry_job", "job_not_finished"): _unfinished,
+    ("retry_job", "job_succeeded"): _as_it_is,
+    ("retry_job", "entity_not_found"): _erased,
+    ("get_result", "job_not_finished"): _unfinished,
+    **{("get_result", code): _failed_as(code) for code in OUTCOMES},
+    ("get_result", "cancelled"): _cancelled,
+}
+
+
+def _unchanged(world: World, operation: Operation, place: Place) -> TestResponse:
+    place.house.shelve()
+    etag = place.ask(operation).headers["ETag"]
+    return place.ask(operation, headers={"If-None-Match": etag})
+
+
+def _waited_for(world: World, operation: Operation, place: Place) -> TestResponse:
+    """The twin of an unfinished one that ends before anybody has to wait."""
+    job = place.ask(operation).json["id"]
+    place.house.compare(place.caller, job)
+    return place.ask(operation, headers=place.asked(operation).headers)
+
+
+def _seen_to_the_end(world: World, operation: Operation, place: Place) -> TestResponse:
+    return place.ask(operation, headers={"Last-Event-ID": "9999-0"})
+
+
+#: Answers that are no problems and that no example shows.
+OTHERS: Mapping[tuple[str, int], Provoked] = {
+    ("get_job", 304): _unchanged,
+    ("get_artefact", 304): _unchanged,
+    ("what_if", 200): _waited_for,
+    ("watch_job", 204): _seen_to_the_end,
+    ("readyz", 503): _in_house("lost"),
+}
+
+
+#: Answers that examples show are given where those are run.
+SHOWN = {(example.operation, example.status) for example in EXAMPLES}
+
+
+def documented(contract: Contract) -> Iterator[tuple[Operation, int, str | None]]:
+    """Every status of every operation; of a status with problem codes, every code."""
+    for operation in contract.operations.values():
+        for status in operation.told["responses"]:
+            codes = contract.codes(operation, int(status))
+            yield from ((operation, int(status), code) for code in codes or [None])
+
+
+def case_of(operation: Operation, status: int, code: str | None) -> Provoked | None:
+    if code is None:
+        return OTHERS.get((operation.id, status))
+    if (operation.id, code) == ("get_result", "internal"):
+        return _failed_as(code) if status == 409 else GENERAL[code]
+    if operation.id == "get_result" and code == "validation_failed":
+        return GENERAL[code]
+    return OWN.get((operation.id, code)) or GENERAL.get(code)
+
+
+def test_every_answer_documented_is_given(world: World, contract: Contract, operation_id: str) -> None:
+    operation, shared = contract.operations[operation_id], world.place()
+    for _, status, code in (each for each in documented(contract) if each[0] is operation):
+        provoke, where = case_of(operation, status, code), f"{operation.id} {status} {code or ''}"
+        if provoke is None:
+            assert (operation.id, status) in SHOWN, f"no case for {where}"
+            continue
+        answer = provoke(world, operation, replace(shared) if code in HARMLESS else world.place())
+        assert answer.status_code == status, f"{where}: {answer.status} {answer.text[:300]}"
+        contract.check(operation, answer)
+        assert code is None or answer.json["code"] == code, f"{where}: {answer.text[:300]}"
+        answer.close()
+
+
+def test_no_case_is_left_over(contract: Contract) -> None:
+    """A case whose answer the document does not tell of."""
+    told = {(operation.id, code) for operation, _, code in documented(contract)}
+    assert {each for each in OWN if each not in told} == set()
+    assert {code for code in GENERAL if code not in {code for _, code in told}} == set()
+    statuses = {(operation.id, status) for operation, status, _ in documented(contract)}
+    assert {each for each in OTHERS if each not in statuses} == set()
+
+
+def test_codes_are_met_where_the_catalogue_says(contract: Contract) -> None:
+    """In answers to requests, or only inside jobs (and in the answer to a request for a job's result)."""
+    answered = {code for operation, _, code in documented(contract) if operation.id != "get_result" and code is not None}
+    elsewhere = {"not_found", "method_not_allowed"}  # of paths that are no operation
+    for code, kind in CATALOGUE.items():
+        assert kind.in_jobs_only == (code not in answered | elsewhere), code
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "operation_id" in metafunc.fixturenames:
+        runtime = make_runtime(create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none"), "redis://127.0.0.1:1/0")
+        metafunc.parametrize("operation_id", contract_of(make_house(runtime).app).operations)

@@ -1,0 +1,81 @@
+"""Requests made from the examples of the document, changed here and there; and a tenant that has one of everything they speak of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import select
+from werkzeug.test import Client, TestResponse
+
+from db.models import Base
+from tests.support.contract import Operation
+from tests.support.web import Caller, House
+from webapp.examples import EXAMPLES, FORTY_DAYS, Example
+
+
+def first(operation_id: str) -> Example:
+    """The first example of an operation."""
+    return next(example for example in EXAMPLES if example.operation == operation_id)
+
+
+def ask(caller: Caller, operation: Operation, example: Example, client: Client | None = None) -> TestResponse:
+    """Send an example as it is shown; an Authorization of its own is kept, and an empty one left out."""
+    path = operation.path
+    for name, value in example.path.items():
+        path = path.replace(f"{{{name}}}", value)
+    headers = {"Authorization": f"Bearer {caller.key}"} | dict(example.headers)
+    body = example.body if isinstance(example.body, str | bytes | None) else json.dumps(example.body)
+    sent = {} if body is None else {"data": body, "content_type": example.media_type}
+    given = {name: value for name, value in headers.items() if value}
+    method, query = operation.method.upper(), dict(example.query)
+    return (client or caller.client).open(path, method=method, query_string=query, headers=given, **sent)
+
+
+@dataclass
+class Place:
+    """A tenant with the person of the examples, a version that serves, and the training that made it."""
+
+    house: House
+    caller: Caller
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def asked(self, operation: Operation, **changes: Any) -> Example:
+        """The operation's first example about the things that are really here."""
+        example = first(operation.id)
+        path = {name: self.names.get(name, value) for name, value in example.path.items()}
+        headers = {name: value for name, value in example.headers.items() if name != "If-Match"}
+        return replace(example, **{"path": path, "headers": headers} | changes)
+
+    def ask(self, operation: Operation, client: Client | None = None, **changes: Any) -> TestResponse:
+        return ask(self.caller, operation, self.asked(operation, **changes), client)
+
+    def train(self, **spec: Any) -> str:
+        """Id of a training of the person."""
+        body = {"entity": "user-42", "recipe": "health-daily", "target": "rhr", "spec": spec}
+        found: str = self.caller.post("/models/train", body).json["id"]
+        return found
+
+
+def settle(house: House, tenant: str) -> Place:
+    """A new tenant with one of everything."""
+    caller = house.caller(tenant)
+    place = Place(house, caller)
+    assert caller.post("/entities/user-42/observations", data=FORTY_DAYS, content_type="text/csv").status_code == 200
+    job = place.train()
+    house.publish(caller, job)
+    model = caller.get("/models").json["data"][0]["id"]
+    place.names = {"entity": "user-42", "target": "rhr", "model_id": model, "semver": "1.0.0", "job_id": job, "code": "internal"}
+    return place
+
+
+def rows_of(house: House, tenant_id: str) -> dict[str, list[str]]:
+    """All that the database holds of a tenant, but for its keys, which note when they were used."""
+    held = {}
+    with house.runtime.engine.connect() as connection:
+        for name, table in Base.metadata.tables.items():
+            if name not in ("tenants", "api_keys"):
+                held[name] = sorted(map(repr, connection.execute(select(table).where(table.c.tenant_id == tenant_id))))
+    return held

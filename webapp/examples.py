@@ -1,0 +1,518 @@
+"""Examples: one story of a person's watch, from the first delivery to the last word. The document shows them and a test runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Example:
+    """One request as a client would send it, and its answer."""
+
+    #: Id of the operation.
+    operation: str
+    summary: str
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    media_type: str = "application/json"
+    status: int = 200
+    answer: Any = None
+    answer_type: str = "application/json"
+
+
+USER = {"entity": "user-42"}
+_FIRST_DAY = datetime(2026, 9, 1, 6, tzinfo=UTC)
+_MORNINGS = [f"{_FIRST_DAY + timedelta(days=n):%Y-%m-%dT%H:%M:%SZ}" for n in range(40)]
+FORTY_DAYS = "at,rhr,asleep_min\n" + "".join(f"{at},{56 + n % 5},{400 + 10 * (n % 7)}\n" for n, at in enumerate(_MORNINGS))
+
+TRAINING, FORECAST, WHAT_IF, BATCH, ITEM, RETRIED, SECOND, EVERYONE = (f"job_01KAG2Z5X8Q0V7M4R3T6W9Y1A{letter}" for letter in "ABCDEFGH")
+MODEL = "mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1BA"
+CURSOR = "WyI4OWU5MjdkNjFiYzciLCAzXQ"
+ACTOR = "key:3c3fbe28727a"
+
+CHANNELS = [
+    {"name": "asleep_min", "unit": "min", "direction": "higher", "lower_bound": None, "upper_bound": None},
+    {"name": "rhr", "unit": "bpm", "direction": "lower", "lower_bound": 30.0, "upper_bound": 220.0},
+]
+PERSON = {
+    "entity": "user-42",
+    "kind": "user",
+    "attributes": {"country": "AT", "watch": "v3"},
+    "data_rev": 3,
+    "created_at": "2026-10-11T06:01:12.382852Z",
+}
+RECIPE_SPEC = {
+    "network": "lstm",
+    "window": 30,
+    "horizon": 7,
+    "hidden_size": 128,
+    "num_layers": 2,
+    "dropout": 0.2,
+    "epochs": 100,
+    "patience": 10,
+    "batch_size": 32,
+    "learning_rate": 0.003,
+    "loss": "mae",
+    "split": {"fit": 0.64, "stop": 0.08, "calibrate": 0.08, "test": 0.2},
+    "level": 0.9,
+    "fill_limit": 3,
+    "cadence_s": 86400,
+    "seed": 0,
+}
+SPEC = RECIPE_SPEC | {"targets": ["rhr"], "covariates": ["asleep_min"], "epochs": 60}
+RECIPE = {
+    "name": "health-daily",
+    "title": "A person's resting heart rate or heart-rate variability, day by day",
+    "targets": ["rhr", "hrv_rmssd", "hrv"],
+    "covariates": ["steps", "asleep_min", "stress_score"],
+    "spec": RECIPE_SPEC,
+    "needs": [{"name": "days", "of": "target", "measure": "days", "minimum": 30, "group": []}],
+    "gate": {"min_skill": 0.0, "incumbent_tolerance": 0.05, "production_r2": 0.5, "production_mape": 15.0},
+    "look_back_hours": None,
+}
+
+
+def _scores(mae: float, skill: float) -> dict[str, Any]:
+    return {
+        "n": 70,
+        "mae": mae,
+        "rmse": 2.1,
+        "r2": 0.41,
+        "mape": 2.6,
+        "mape_n": 70,
+        "smape": 2.6,
+        "mase": 0.82,
+        "skill": skill,
+        "coverage": 0.91,
+        "winkler": 6.3,
+    }
+
+
+METRICS = {
+    name: {part: _scores(mae, skill) for part in ("calibrate", "test")}
+    for name, mae, skill in (("lstm", 1.44, 0.18), ("persistence", 1.76, 0.0), ("seasonal_naive", 1.9, -0.08))
+}
+VERDICT = {"passed": True, "checks": [{"name": "skill", "have": 0.18, "need": 0.0, "met": True}], "production_ready": True}
+TRAINED = {"model": MODEL, "version": "1.0.0", "active": True, "served_by": "lstm", "metrics": METRICS, "gate": VERDICT}
+VERSION = {
+    "version": "1.0.0",
+    "model": MODEL,
+    "active": True,
+    "job": TRAINING,
+    "recipe": "health-daily",
+    "target": "rhr",
+    "spec": SPEC,
+    "served_by": "lstm",
+    "metrics": METRICS,
+    "gate": VERDICT,
+    "warnings": [],
+    "data_from": "2026-09-01T06:00:00Z",
+    "data_until": "2026-10-12T06:00:00Z",
+    "artefact": {"sha256": "9f2b" * 16, "bytes": 412_908},
+    "created_at": "2026-10-12T06:04:40.101200Z",
+    "pruned_at": None,
+}
+SECOND_VERSION = VERSION | {"version": "1.1.0", "job": SECOND, "spec": SPEC | {"epochs": 80}}
+LINEAGE = {
+    "id": MODEL,
+    "entity": "user-42",
+    "kind": "forecast",
+    "name": "rhr",
+    "active_version": VERSION,
+    "latest_version": VERSION,
+    "created_at": "2026-10-12T06:03:58.500100Z",
+    "links": {
+        "self": f"/api/v1/models/{MODEL}",
+        "versions": f"/api/v1/models/{MODEL}/versions",
+        "activations": f"/api/v1/models/{MODEL}/activations",
+    },
+}
+
+
+def _job(job_id: str, **about: Any) -> dict[str, Any]:
+    """A job that waits to be taken up, but for what is told about it."""
+    here = f"/api/v1/jobs/{job_id}"
+    return {
+        "id": job_id,
+        "kind": "predict",
+        "state": "queued",
+        "terminal": False,
+        "rev": 1,
+        "seq": 0,
+        "created_at": "2026-10-12T06:03:58.585Z",
+        "started_at": None,
+        "finished_at": None,
+        "expires_at": None,
+        "entity": "user-42",
+        "target": "rhr",
+        "spec": {"entity": "user-42", "target": "rhr", "horizon": 7, "level": 0.9, "version": None},
+        "queue": {"name": "interactive", "position": 0},
+        "estimated_finish_at": None,
+        "progress": {},
+        "attempt": 0,
+        "max_attempts": 5,
+        "deduplicated": False,
+        "retry_of": None,
+        "parent": None,
+        "batch": False,
+        "result": None,
+        "error": None,
+        "warnings": [],
+        "metadata": {},
+        "links": {"self": here, "events": f"{here}/events", "result": f"{here}/result", "cancel": f"{here}/cancel"},
+    } | about
+
+
+DONE = {
+    "state": "succeeded",
+    "terminal": True,
+    "rev": 3,
+    "started_at": "2026-10-12T06:03:59.002Z",
+    "finished_at": "2026-10-12T06:04:40.101Z",
+    "expires_at": "2026-11-11T06:04:40.101Z",
+    "attempt": 1,
+}
+TRAIN_SPEC = {
+    "entity": "user-42",
+    "recipe": "health-daily",
+    "target": "rhr",
+    "model": "rhr",
+    "activation": "auto",
+    "look_back_hours": None,
+    "spec": SPEC,
+}
+QUEUED_TRAINING = _job(TRAINING, kind="train", spec=TRAIN_SPEC, queue={"name": "train", "position": 0}, metadata={"client": "ios"})
+DONE_TRAINING = QUEUED_TRAINING | DONE | {"queue": {"name": "train", "position": None}, "result": TRAINED}
+
+
+def _batch(job_id: str, items: int, **about: Any) -> dict[str, Any]:
+    plain = _job(job_id)
+    return (
+        plain
+        | {
+            "state": "running",
+            "started_at": "2026-10-12T07:00:00.138Z",
+            "entity": None,
+            "target": None,
+            "spec": {"items": items},
+            "queue": {"name": "batch", "position": None},
+            "progress": {"items": {"total": items, "queued": items}},
+            "max_attempts": 1,
+            "batch": True,
+            "links": plain["links"] | {"items": f"/api/v1/jobs/{job_id}/items"},
+        }
+        | about
+    )
+
+
+POINTS: list[dict[str, Any]] = [
+    {"at": f"2026-10-{13 + n}T06:00:00Z", "value": value, "lower": value - 2.3, "upper": value + 2.2}
+    for n, value in enumerate((57.5, 58.25, 58.5, 58.0, 57.75, 57.5, 57.5))
+]
+SERVED_BY = {"kind": "lstm", "model": MODEL, "version": "1.0.0"}
+BASELINE = {
+    "target": "rhr",
+    "data_until": "2026-10-12T06:00:00Z",
+    "horizon": 7,
+    "step": "P1D",
+    "served_by": {"kind": "lstm"},
+    "skill": 0.18,
+    "points": POINTS,
+    "level": 0.9,
+    "measured_coverage": 0.91,
+    "history": {"average": 57.1, "percentile": 63.3, "days": 30.0},
+    "warnings": [],
+}
+FORETOLD = BASELINE | {"entity": "user-42", "unit": "bpm", "made_at": "2026-10-12T06:10:03Z", "served_by": SERVED_BY, "cached": True}
+CACHED = FORETOLD | {"cache_expires_at": "2026-10-13T06:10:03Z"}
+OUTSIDE = {"channel": "asleep_min", "low": 400.0, "high": 460.0, "rows": 3, "farthest": 520.0, "clamped": False}
+
+
+def _scenario(name: str, lower: float) -> dict[str, Any]:
+    moved = dict.fromkeys(("value", "lower", "upper"), lower)
+    return {
+        "name": name,
+        "points": [{"at": point["at"], **{part: point[part] - by for part, by in moved.items()}} for point in POINTS],
+        "delta": [-lower] * len(POINTS),
+        "mean_delta": -lower,
+        "used": {"asleep_min": [{"at": "2026-10-12T06:00:00Z", "value": 480.0}]},
+        "out_of_support": [OUTSIDE],
+        "warnings": [
+            {
+                "code": "out_of_support",
+                "detail": "3 values of asleep_min lie outside 400 to 460, the range learned from: the answer is an extrapolation.",
+                "channel": "asleep_min",
+            }
+        ],
+    }
+
+
+COMPARED = {
+    "entity": "user-42",
+    "served_by": SERVED_BY,
+    "baseline": BASELINE,
+    "scenarios": [_scenario("more sleep", 0.5), _scenario("eight hours", 0.25)],
+    "direction": "lower",
+    "best": "more sleep",
+    "worst": "eight hours",
+    "warnings": [],
+}
+SCENARIOS = [
+    {"name": "more sleep", "changes": [{"channel": "asleep_min", "op": "add", "value": 60.0, "steps": {"last": 3}}]},
+    {"name": "eight hours", "changes": [{"channel": "asleep_min", "op": "set", "value": 480.0, "steps": "all"}]},
+]
+
+
+def _page(*rows: Any, more: bool = False) -> dict[str, Any]:
+    return {"data": list(rows), "next_cursor": CURSOR if more else None}
+
+
+def _taken(values: int, delivery: int) -> dict[str, Any]:
+    return {"entity": "user-42", "accepted": values, "replaced": 0, "rejected": 0, "errors": [], "data_rev": delivery}
+
+
+ROWS = [{"channel": "rhr", "at": "2026-10-11T06:00:00Z", "value": 57.0}, {"channel": "rhr", "at": "2026-10-12T06:00:00Z", "value": 58.0}]
+MOVED = {
+    "kind": "rollback",
+    "from": "1.0.0",
+    "to": "1.1.0",
+    "reason": "it was not",
+    "actor": ACTOR,
+    "at": "2026-10-12T08:00:04.566703Z",
+}
+INSUFFICIENT = {
+    "code": "insufficient_data",
+    "status": 422,
+    "title": "Not enough data",
+    "cause": "The entity has fewer observations than the recipe needs, or none that can be used.",
+    "fix": "Send more observations; `requirements` says of what.",
+    "retryable": False,
+    "in_jobs_only": False,
+}
+
+EXAMPLES: tuple[Example, ...] = (
+    Example("list_recipes", "The presets of this operator", answer={"data": [RECIPE]}),
+    Example(
+        "put_entity",
+        "A person, with what is known of two channels",
+        USER,
+        body={
+            "kind": "user",
+            "attributes": {"country": "AT", "watch": "v3"},
+            "channels": [
+                {"name": "rhr", "unit": "bpm", "direction": "lower", "lower_bound": 30, "upper_bound": 220},
+                {"name": "asleep_min", "unit": "min", "direction": "higher"},
+            ],
+        },
+        answer=PERSON | {"data_rev": 0, "channels": CHANNELS},
+    ),
+    Example(
+        "post_observations",
+        "Two values of one morning, as a phone sends them",
+        USER,
+        body={
+            "observations": [
+                {"channel": "rhr", "at": "2026-10-11T06:00:00Z", "value": 57},
+                {"channel": "asleep_min", "at": "2026-10-11T06:00:00Z", "value": 431},
+            ]
+        },
+        answer=_taken(2, 1),
+    ),
+    Example("post_observations", "Forty days of a history, as CSV", USER, body=FORTY_DAYS, media_type="text/csv", answer=_taken(80, 2)),
+    Example(
+        "post_observations",
+        "A line for each row; the second one is wide",
+        USER,
+        body='{"channel": "rhr", "at": "2026-10-12T06:00:00Z", "value": 58}\n{"at": "2026-10-12T06:00:00Z", "asleep_min": 405}\n',
+        media_type="application/x-ndjson",
+        answer=_taken(2, 3),
+    ),
+    Example("get_entity", "What is known of a person", USER, answer=PERSON | {"channels": CHANNELS}),
+    Example("list_entities", "People", query={"kind": "user", "limit": 2}, answer=_page(PERSON)),
+    Example(
+        "list_observations",
+        "One channel over two days",
+        USER,
+        {"channel": "rhr", "from": "2026-10-11T00:00:00Z", "to": "2026-10-13T00:00:00Z"},
+        answer=_page(*ROWS),
+    ),
+    Example(
+        "list_observations",
+        "The same as CSV",
+        USER,
+        {"channel": "rhr", "from": "2026-10-11T00:00:00Z"},
+        {"Accept": "text/csv"},
+        answer="at,channel,value\n2026-10-11T06:00:00Z,rhr,57.0\n2026-10-12T06:00:00Z,rhr,58.0\n",
+        answer_type="text/csv",
+    ),
+    Example(
+        "list_observations",
+        "The same as lines of JSON",
+        USER,
+        {"channel": "rhr", "from": "2026-10-12T00:00:00Z"},
+        {"Accept": "application/x-ndjson"},
+        answer='{"channel": "rhr", "at": "2026-10-12T06:00:00Z", "value": 58.0}\n',
+        answer_type="application/x-ndjson",
+    ),
+    Example(
+        "get_readiness",
+        "Whether a training would be accepted",
+        USER,
+        {"recipe": "health-daily", "target": "rhr"},
+        answer={
+            "entity": "user-42",
+            "recipe": "health-daily",
+            "target": "rhr",
+            "ready": True,
+            "requirements": [{"name": "rhr.days", "have": 42.0, "need": 30.0, "unit": "day", "met": True, "eta": None}],
+        },
+    ),
+    Example(
+        "train",
+        "One person, by a recipe",
+        headers={"Idempotency-Key": "train-user-42-rhr-1"},
+        body={"entity": "user-42", "recipe": "health-daily", "target": "rhr", "spec": {"epochs": 60}, "metadata": {"client": "ios"}},
+        status=202,
+        answer=QUEUED_TRAINING,
+    ),
+    Example("get_job", "A training that succeeded", {"job_id": TRAINING}, {"wait": 0}, answer=DONE_TRAINING),
+    Example(
+        "watch_job",
+        "The events of a training that succeeded",
+        {"job_id": TRAINING},
+        headers={"Accept": "text/event-stream"},
+        answer='id: 3-1022\nevent: snapshot\ndata: {"id": "…", "state": "succeeded", …}\n\n'
+        'id: 3-1023\nevent: end\ndata: {"id": "…", "state": "succeeded", …}\n\n',
+        answer_type="text/event-stream",
+    ),
+    Example("get_result", "What the training brought", {"job_id": TRAINING}, answer={"job": TRAINING, "kind": "train", "result": TRAINED}),
+    Example("list_models", "Models of a person", query={"entity": "user-42", "limit": 10}, answer=_page(LINEAGE)),
+    Example("list_models_of", "The same by its path", USER, answer=_page(LINEAGE)),
+    Example("get_model", "A model and who serves", {"model_id": MODEL}, answer=LINEAGE),
+    Example("list_versions", "Its versions", {"model_id": MODEL}, answer=_page(VERSION)),
+    Example("get_version", "The first version", {"model_id": MODEL, "semver": "1.0.0"}, answer=VERSION),
+    Example(
+        "predict",
+        "Seven days ahead, queued",
+        body={"entity": "user-42", "target": "rhr"},
+        status=202,
+        answer=_job(FORECAST),
+    ),
+    Example(
+        "predict",
+        "The same again: the answer is in hand",
+        headers={"Prefer": "wait=10", "Idempotency-Key": "predict-user-42-rhr-1"},
+        body={"entity": "user-42", "target": "rhr", "horizon": 7, "level": 0.9},
+        answer=_job(FORECAST) | DONE | {"queue": {"name": "interactive", "position": None}, "result": {"forecast": FORETOLD}},
+    ),
+    Example("get_forecast", "The newest forecast", {"entity": "user-42", "target": "rhr"}, answer=FORETOLD),
+    Example(
+        "what_if",
+        "An hour more sleep in the last three nights, or eight hours in every night",
+        headers={"Prefer": "wait=0", "Idempotency-Key": "what-if-user-42-1"},
+        body={"entity": "user-42", "target": "rhr", "horizon": 7, "scenarios": SCENARIOS, "bounds": "warn"},
+        status=202,
+        answer=_job(
+            WHAT_IF,
+            kind="what_if",
+            spec={
+                "entity": "user-42",
+                "target": "rhr",
+                "horizon": 7,
+                "level": 0.9,
+                "version": None,
+                "scenarios": SCENARIOS,
+                "bounds": "warn",
+            },
+        ),
+    ),
+    Example("get_result", "What the what-if brought", {"job_id": WHAT_IF}, answer={"job": WHAT_IF, "kind": "what_if", "result": COMPARED}),
+    Example(
+        "predict_batch",
+        "Two targets of one person; each is an item",
+        headers={"Idempotency-Key": "predict-batch-1"},
+        body={"entities": ["user-42"], "targets": ["rhr", "asleep_min"], "horizon": 3},
+        status=202,
+        answer=_batch(BATCH, 2),
+    ),
+    Example(
+        "list_items",
+        "The first item of the batch",
+        {"job_id": BATCH},
+        {"state": "queued", "limit": 1},
+        answer=_page(
+            _job(
+                ITEM,
+                parent=BATCH,
+                queue={"name": "batch", "position": None},
+                spec={"entity": "user-42", "target": "rhr", "horizon": 3, "level": None, "version": None},
+            ),
+            more=True,
+        ),
+    ),
+    Example(
+        "cancel_job",
+        "The batch is not wanted any more",
+        {"job_id": BATCH},
+        answer=_batch(
+            BATCH,
+            2,
+            state="cancelled",
+            terminal=True,
+            rev=3,
+            finished_at="2026-10-12T07:00:01.238Z",
+            expires_at="2026-11-11T07:00:01.238Z",
+            progress={"items": {"total": 2, "cancelled": 2}},
+            result={"total": 2, "succeeded": 0, "failed": 0, "cancelled": 2, "has_failures": False},
+        ),
+    ),
+    Example(
+        "retry_job",
+        "It is wanted after all",
+        {"job_id": BATCH},
+        headers={"Idempotency-Key": "retry-1"},
+        status=202,
+        answer=_batch(RETRIED, 2, retry_of=BATCH),
+    ),
+    Example(
+        "train",
+        "Everyone whose sleep is known, in one batch",
+        body={"selector": {"kind": "user", "has_channel": "asleep_min"}, "recipe": "health-daily", "target": "rhr"},
+        status=202,
+        answer=_batch(EVERYONE, 1, kind="train", queue={"name": "train", "position": None}),
+    ),
+    Example(
+        "list_jobs",
+        "What is under way",
+        query={"state": "running", "limit": 1},
+        answer=_page(_batch(EVERYONE, 1, kind="train", queue={"name": "train", "position": None}, progress={}), more=True),
+    ),
+    Example(
+        "activate",
+        "Back to the first version, if nobody moved the flag meanwhile",
+        {"model_id": MODEL},
+        headers={"If-Match": '"1.1.0"'},
+        body={"version": "1.0.0", "reason": "better on the last weeks"},
+        answer=VERSION,
+    ),
+    Example("rollback", "And back again", {"model_id": MODEL}, body={"reason": "it was not"}, answer=SECOND_VERSION),
+    Example("list_activations", "Who moved the flag last", {"model_id": MODEL}, {"limit": 1}, answer=_page(MOVED, more=True)),
+    Example("get_artefact", "The second version, to keep", {"model_id": MODEL, "semver": "1.1.0"}, answer_type="application/zip"),
+    Example("delete_version", "The first version is not needed any more", {"model_id": MODEL, "semver": "1.0.0"}, status=204),
+    Example("healthz", "The process is alive", answer={"status": "alive"}),
+    Example("readyz", "Everything is there", answer={"ready": True, "postgres": True, "redis": True, "migrations": True}),
+    Example(
+        "queues",
+        "How full the queues are",
+        answer={"data": [{"queue": "interactive", "queued": 0, "running": 0, "oldest_due_s": None}]},
+    ),
+    Example("get_metrics", "What Prometheus reads", answer="# HELP …\n# TYPE …\n", answer_type="text/plain"),
+    Example("list_problems", "Every code", answer={"data": [INSUFFICIENT]}),
+    Example("get_problem", "One code", {"code": "insufficient_data"}, answer=INSUFFICIENT),
+    Example("delete_entity", "The person wants to be forgotten", USER, status=204),
+)

@@ -1,0 +1,55 @@
+"""Words and shapes that several schemas share. A shape tells the document what a member holds that is passed on as it was written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import INCLUDE, fields, validate
+
+from webapp.schemas.fields import Out
+
+#: Who can answer a forecast: the network, or a naive baseline that it did not beat.
+FORECASTERS = ("lstm", "persistence", "seasonal_naive")
+#: What a training, a forecast or a what-if may remark on without failing.
+NOTICES = (
+    "baseline_serves",
+    "change_without_effect",
+    "channel_vanished",
+    "duplicates",
+    "gaps",
+    "intervals_pooled",
+    "irregular",
+    "merged_rows",
+    "out_of_order",
+    "out_of_support",
+    "season_missing",
+    "stray_timestamps",
+    "too_few_to_judge",
+    "unusable_values",
+    "window_shortened",
+)
+#: For a member that is a moment but already text.
+DATE_TIME = {"format": "date-time"}
+#: For a member that is left out where it does not apply.
+SOMETIMES = {"sometimes": True}
+SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)$"
+
+
+def shaped(*schemas: str, **about: Any) -> dict[str, Any]:
+    """Metadata of a member that holds one of these schemas, by their names."""
+    return {"shapes": schemas} | about
+
+
+def numbered(prefix: str) -> str:
+    """Pattern of a public id."""
+    return f"^{prefix}_[0-9A-HJKMNP-TV-Z]{{26}}$"
+
+
+class Notice(Out):
+    """Something worth knowing that stopped nothing. Besides the two members it holds the numbers of its sentence."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    code = fields.String(validate=validate.OneOf(NOTICES))
+    detail = fields.String()
