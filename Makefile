@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Plain pip: it takes the CPU build of torch where one is at hand. Pins are in constraints.txt.
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable
 
-.PHONY: help demo test test-slow fuzz check up down bench-training bench-api clean
+.PHONY: help demo test test-slow fuzz check up down bench-training bench-api bench-streams clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -42,6 +42,9 @@ bench-training: .venv/dev ## Compare training with a textbook loop
 
 bench-api: .venv/dev ## Compare submitting and polling with the least Flask app that does either
 	$(PY) -m bench.api
+
+bench-streams: .venv/dev ## Measure submits and polls while hundreds of clients watch
+	$(PY) -m bench.streams
 
 clean: ## Remove the installation and caches
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output *.egg-info

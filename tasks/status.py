@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from db import ledger
 from db.board import News, Place, Told
 from db.models import RUNNING, TERMINAL, Job, Json
@@ -185,21 +182,17 @@ def places(runtime: Runtime, about: Sequence[tuple[str, str]]) -> dict[tuple[str
     found = {each: place for each, place in mirrored.items() if place is not None}
     if missing:
         with runtime.sessions() as session:
-            found |= _kept_places(session, missing)
+            stood = ledger.steps(session, [job_id for _, job_id in missing])
+        found |= {each: Place.of(*stood[each]) for each in missing if each in stood}
     return found
 
 
-def _kept_places(session: Session, about: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Place]:
-    """As Postgres knows them. What `step` counts among the items of a batch is there a difference of two numbers."""
-    columns = (Job.tenant_id, Job.id, Job.rev, Job.progress["seq"].as_integer(), Job.children - Job.pending_children)
-    rows = session.execute(select(*columns).where(Job.id.in_([job_id for _, job_id in about])))
-    found = {(tenant_id, job_id): Place.of(rev, (seq or 0) if ended is None else ended) for tenant_id, job_id, rev, seq, ended in rows}
-    return {each: found[each] for each in about if each in found}
-
-
 def _tell_parent(runtime: Runtime, tenant_id: str, item: Mapping[str, Any]) -> None:
-    """An item ended: those who watch its batch are told of it, and of the counts, which are read anew."""
-    batch = describe(runtime, tenant_id, item["parent"])
+    """An item ended: those who watch its batch are told of it, and of the counts.
+
+    These are read anew once a second: to count ten thousand items at the end of each of them would take longer than their work.
+    """
+    batch = runtime.board.read(tenant_id, item["parent"]) or describe(runtime, tenant_id, item["parent"])
     about = {"job": item["id"], **{name: item[name] for name in ("entity", "target", "state", "error")}}
     told = Told("item", about | {"items": batch["progress"]["items"]}, late=True)
     show(runtime, tenant_id, batch, [told], itself=False)

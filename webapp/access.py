@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from flask import Flask, Response, g, has_request_context, request
 
+from webapp.context import wsgi
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -35,7 +37,7 @@ def keep_book(app: Flask, log_requests: str) -> None:
 
     @app.before_request
     def number() -> None:
-        given = request.environ.get("HTTP_X_REQUEST_ID")
+        given = wsgi("HTTP_X_REQUEST_ID")
         about = g._get_current_object()
         about.request_id = given if given and _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(10)}"
         about.began = time.perf_counter()

@@ -16,7 +16,8 @@ from db.board import Board, Event, Place
 from db.errors import NotFound
 from tasks import status
 from tasks.runtime import Runtime
-from webapp.context import runtime, tenant_id
+from webapp.auth import still_admitted
+from webapp.context import runtime, tenant_id, wsgi
 from webapp.contract import Blueprint
 from webapp.hub import Document, Hub, Watcher, hub
 from webapp.schemas.parameters import LAST_EVENT_ID, always
@@ -52,7 +53,8 @@ def watch_job(job_id: str) -> Response:
         return Response(status=204, headers=HEADERS)
     seats, tenant = hub().seats, tenant_id()
     seats.take(tenant)
-    told = _stream(runtime(), hub(), tenant, found, last, _line(request.environ.get("gunicorn.socket")))
+    there, admitted = _line(wsgi("gunicorn.socket")), still_admitted()
+    told = _stream(runtime(), hub(), tenant, found, last, lambda: there() and admitted())
     response = Response(told, content_type=MEDIA_TYPE, headers=HEADERS)
     response.call_on_close(lambda: seats.leave(tenant))
     return response
@@ -77,7 +79,10 @@ def _stands(connection: socket.socket) -> bool:
 
 
 def _stream(runtime: Runtime, hub: Hub, tenant: str, found: Document, last: str | None, there: Callable[[], bool]) -> Iterator[str]:
-    """What the client is sent, until the end, or until it is time to come back. No request and no connection is held meanwhile."""
+    """What the client is sent, until the end, or until it is time to come back. No request and no connection is held meanwhile.
+
+    `there` is asked at every turn: whether the client still listens, and with a key that still holds.
+    """
     heartbeat = runtime.settings.stream_heartbeat_s
     beat, until = time.monotonic() + heartbeat, time.monotonic() + runtime.settings.stream_lifetime_s
     with hub.watch(tenant, found["id"], found, polls=False) as watcher:

@@ -14,7 +14,7 @@ from tasks import status, submit
 from tasks.problems import problem
 from tasks.status import Glance
 from webapp.answers import Document, accepted, asker, passed_on, watching, written
-from webapp.context import runtime, tenant_id
+from webapp.context import runtime, tenant_id, wsgi
 from webapp.contract import Blueprint
 from webapp.pages import decode, page, text
 from webapp.problems import Refusal, answer
@@ -85,7 +85,7 @@ def get_job(query: dict[str, Any], job_id: str) -> Response:
 
 def _known(seen: Glance) -> bool:
     """Whether the client has this very status."""
-    told = request.environ.get("HTTP_IF_NONE_MATCH")
+    told = wsgi("HTTP_IF_NONE_MATCH")
     return told is not None and (told == f'"{seen.etag}"' or request.if_none_match.contains_weak(seen.etag))
 
 

@@ -9,7 +9,7 @@ from flask import Flask, request
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from webapp.context import asked
+from webapp.context import asked, wsgi
 from webapp.problems import Refusal
 
 JSON, LINES, CSV, ZIP, EVENTS = "application/json", "application/x-ndjson", "text/csv", "application/zip", "text/event-stream"
@@ -40,7 +40,7 @@ def refuse_unacceptable(app: Flask, below: str) -> None:
     @app.before_request
     def check() -> None:
         request = asked()
-        accept = request.environ.get("HTTP_ACCEPT")
+        accept = wsgi("HTTP_ACCEPT")
         if accept in _ANYTHING or (accept == JSON and request.endpoint not in OFFERED) or not request.path.startswith(below):
             return
         if request.endpoint is not None:

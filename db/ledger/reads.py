@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,6 +24,7 @@ __all__ = [
     "page",
     "position",
     "queues",
+    "steps",
     "survey",
     "throughput",
     "typical_seconds",
@@ -203,3 +205,10 @@ def _sought(sought: Sought) -> list[ColumnElement[bool]]:
         again = aliased(Job)
         conditions += [Job.children.is_(None), ~exists().where(again.retry_of == Job.id)]
     return conditions
+
+
+def steps(session: Session, job_ids: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
+    """How far each job has come, by (tenant, id): its revision, and in it its progress, or of a batch the number of items that ended."""
+    step = func.coalesce(Job.children - Job.pending_children, Job.progress["seq"].as_integer(), 0)
+    rows = session.execute(select(Job.tenant_id, Job.id, Job.rev, step).where(Job.id.in_(job_ids)))
+    return {(tenant_id, job_id): (rev, at or 0) for tenant_id, job_id, rev, at in rows}

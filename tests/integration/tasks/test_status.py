@@ -122,7 +122,10 @@ def test_each_try_begins_its_epochs_anew(shop: Workshop, acme: Asker) -> None:
     assert [state["state"] for state in data(events, "state")] == ["queued", "running", "queued", "running"]
 
 
-def test_a_batch_tells_each_item_once_with_its_counts_and_then_its_end(shop: Workshop, acme: Asker) -> None:
+def test_a_batch_tells_each_item_once_with_its_counts_and_then_its_end(
+    shop: Workshop, acme: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "BATCH_TTL_S", 0.001)
     ingest(shop, acme, "short", wave(20))
     batch = submit.train(shop.runtime, acme, replace(ORDER, entities=("dev", "short", "other"), batch=True)).job.id
     status.fresh(shop.runtime, acme.tenant_id, batch)

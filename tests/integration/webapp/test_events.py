@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
-from db import ledger
+from db import ledger, tenants
 from db.board import EVENTS_KEPT, News, Place, Told, events_key
 from tasks import lease, status, submit
 from tasks.lease import Lease
@@ -23,6 +23,7 @@ from tests.support.listening import Heard, Listener
 from tests.support.own_redis import OwnServer, own_server
 from tests.support.road import SMALL, ingest, settings_for, wave, work_off, workshop
 from tests.support.web import Caller, House, days, make_house, make_runtime
+from webapp import auth
 from webapp import hub as hub_room
 from webapp.hub import EXTENSION, Hub, Seats
 from webapp.problems import Refusal
@@ -68,8 +69,9 @@ def job(ready: Caller) -> str:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits two seconds for what was never told."""
+    """Nobody waits two seconds for what was never told, and the counts of a batch are read at each item."""
     monkeypatch.setattr(hub_room, "SWEEP_S", 0.2)
+    monkeypatch.setattr(status, "BATCH_TTL_S", 0.001)
 
 
 # What is told
@@ -358,6 +360,21 @@ def test_a_job_that_is_purged_in_mid_stream(house: House, ready: Caller, job: st
 
 
 # How long, and how many
+
+
+def test_a_key_that_is_revoked_ends_its_streams(house: House, ready: Caller, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "TRUSTED_S", 0.2)
+    house.app.extensions[auth.DOOR]._seen.clear()  # as if no key had come by yet
+    other = house.caller("mine")
+    with listening(ready, job) as listener, listening(other, job) as kept:
+        listener.hears("snapshot")
+        kept.hears("snapshot")
+        with house.runtime.sessions.begin() as session:
+            tenants.revoke_key(session, ready.tenant_id, ready.key.split("_")[1])
+        listener.ends(seconds=5)
+        other.post(f"/jobs/{job}/cancel")
+        kept.hears("end")
+    assert look(ready, job, listener.heard[-1].id).status_code == 401
 
 
 def test_heartbeats_and_a_lifetime(engine: Engine, redis_url: str) -> None:
