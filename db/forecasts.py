@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from db.models import Forecast, Json
+from db.models import Forecast, Json, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,13 @@ def find(session: Session, tenant_id: str, question: Question) -> Answer | None:
 def newest(session: Session, tenant_id: str, entity_id: int, target: str) -> Forecast | None:
     asked = select(Forecast).where(Forecast.tenant_id == tenant_id, Forecast.entity_id == entity_id, Forecast.target == target)
     return session.scalar(asked.order_by(Forecast.made_at.desc(), Forecast.id.desc()).limit(1))
+
+
+def stands(session: Session, forecast: Forecast, data_rev: int, kept_s: float) -> bool:
+    """Whether the same would be answered now: by the version that serves, from all the data there are, made within `kept_s`."""
+    fresh = func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, kept_s) < forecast.made_at
+    serving = select(fresh).where(Version.id == forecast.version_id, Version.active)
+    return forecast.data_rev == data_rev and bool(session.scalar(serving))
 
 
 def questions(session: Session, tenant_id: str, entity_id: int) -> list[Question]:

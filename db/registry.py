@@ -26,7 +26,7 @@ _WRITTEN = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{
 _FRESH = {"populate_existing": True}
 
 _ANSWERING = sa.text("""
-SELECT e.id AS entity_id, e.data_rev, m.id AS model_id, v.id AS version_id, v.major, v.minor, v.patch, v.spec
+SELECT e.id AS entity_id, e.data_rev, m.id AS model_id, v.id AS version_id, v.major, v.minor, v.patch, v.spec, v.pruned_at
 FROM entities e
 LEFT JOIN models m ON m.entity_id = e.id AND m.kind = :kind AND m.name = :name
 LEFT JOIN versions v ON v.model_id = m.id AND CASE
@@ -308,7 +308,8 @@ def active(session: Session, tenant_id: str, entity_id: int, name: str, kind: st
 def answering(session: Session, tenant_id: str, entity: str, name: str, semver: str | None, kind: str = "forecast") -> Answering:
     """The pinned version, else the active one: one statement for the one question that every prediction begins with.
 
-    Raises NotFound for the entity, the model or the version; NoActiveVersion where nothing was pinned and nothing is active.
+    Raises NotFound for the entity, the model or the version; NoActiveVersion where nothing was pinned and nothing is active; Conflict for a
+    pruned one.
     """
     major, minor, patch = (None, None, None) if semver is None else _numbers(semver)
     given = {"tenant": tenant_id, "entity": entity, "kind": kind, "name": name, "major": major, "minor": minor, "patch": patch}
@@ -317,6 +318,8 @@ def answering(session: Session, tenant_id: str, entity: str, name: str, semver: 
         raise NoActiveVersion(entity, name)
     _found(row.model_id, "model", f"{entity} {name}")
     _found(row.version_id, "version", str(semver))
+    if row.pruned_at is not None:
+        raise Conflict("version_pruned", f"Version {semver} was pruned; its artefact is gone.")
     return Answering(row.entity_id, row.data_rev, row.model_id, row.version_id, f"{row.major}.{row.minor}.{row.patch}", row.spec)
 
 

@@ -47,9 +47,10 @@ class UnusableData(ModelError):
 class InsufficientData(UnusableData):
     """Too little history. Carries every requirement, met or not, so that a client can say what is missing."""
 
-    def __init__(self, requirements: Sequence[Requirement]) -> None:
+    def __init__(self, requirements: Sequence[Requirement], look_back_hours: float | None = None) -> None:
         detail = "; ".join(str(r) for r in requirements if not r.met)
-        super().__init__(f"{detail}.", requirements=[r.as_dict() for r in requirements])
+        span = "" if look_back_hours is None else f" Counted are the {look_back_hours:g} hours before the newest row (look_back_hours)."
+        super().__init__(f"{detail}.{span}", requirements=[r.as_dict() for r in requirements])
         self.requirements = tuple(requirements)
 
 

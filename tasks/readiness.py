@@ -30,7 +30,7 @@ class Readiness:
     def require(self) -> None:
         """Raises InsufficientData when a requirement is unmet."""
         if not all(requirement.met for requirement in self.requirements):
-            raise InsufficientData(self.requirements)
+            raise InsufficientData(self.requirements, self.look_back_hours)
 
 
 def readiness(

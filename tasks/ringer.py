@@ -48,7 +48,7 @@ class Ringer:
                 self._thread.start()
 
     def _run(self) -> None:
-        while not self._closing:
+        while not self._closing or self._asked.is_set():
             self._asked.wait()
             self._asked.clear()
             self._call()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from psycopg.errors import ForeignKeyViolation
@@ -124,7 +125,8 @@ def retry(runtime: Runtime, asker: Asker, job_id: str) -> Submitted:
         old = ledger.get(session, asker.tenant_id, job_id)
         again = 1 if old.children is None else old.children - ledger.item_counts(session, old.id).get(SUCCEEDED, 0)
         ledger.admit(session, asker.tenant_id, old.queue, again, max_queue=runtime.settings.max_queue)
-        return Submitted(ledger.retry(session, asker.tenant_id, job_id, deadline_s=runtime.settings.deadline_s))
+        new = ledger.retry(session, asker.tenant_id, job_id, deadline_s=runtime.settings.deadline_s)
+        return Submitted(new, deduplicated=new.retry_of != job_id)
 
     return _once(runtime, asker, place)
 
@@ -197,8 +199,15 @@ def _recalled(session: Session, asker: Asker) -> Submitted | None:
     """What this Idempotency-Key was answered with before."""
     if asker.key is None:
         return None
-    twin = ledger.recall(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256)
-    return None if twin is None else Submitted(twin, replayed=True)
+    found = ledger.recall(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256)
+    return None if found is None else _replayed(*found)
+
+
+def _replayed(job: Job, asked_at: datetime) -> Submitted:
+    """As it was answered then: by a job that had ended before, which made the forecast, or by one that stood already, or by a new one."""
+    if job.finished_at is not None and job.finished_at < asked_at and job.result is not None:
+        return Submitted(job, replayed=True, forecast=job.result["forecast"] | {"cached": True})
+    return Submitted(job, deduplicated=job.created_at < asked_at, replayed=True)
 
 
 def _placed(session: Session, asker: Asker, place: Callable[[Session], Submitted]) -> Submitted:
@@ -215,6 +224,9 @@ def _written(runtime: Runtime, asker: Asker, job_id: str) -> Job | None:
     """
     try:
         with runtime.sessions() as session:
+            # A job that stood before says nothing of this COMMIT; the key that was written with it does.
+            if asker.key is not None and not ledger.remembers(session, asker.tenant_id, asker.route, asker.key, job_id):
+                return None
             return ledger.get(session, asker.tenant_id, job_id)
     except NotFound:
         return None

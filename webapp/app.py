@@ -41,6 +41,7 @@ def create_app(runtime: Runtime) -> Flask:
     app.extensions[EXTENSION] = runtime
     app.extensions[HUB] = Hub(runtime)
     metrics.watch(app, runtime)
+    health.watch(app, runtime)
     keep_book(app, runtime.settings.log_requests)
     guard(app, Door(runtime.sessions))
     limit_rate(app, runtime.settings)

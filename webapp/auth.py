@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from flask import Flask, current_app, g
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from db import tenants
 from db.session import Sessions
@@ -19,8 +22,13 @@ from webapp.problems import Refusal
 #: Everything below it needs a key.
 PREFIX = status.API
 BELOW = PREFIX + "/"
-#: A revoked key is refused at most so many seconds later; a stream looks every two seconds, which makes it ten.
-TRUSTED_S = 8.0
+#: A revoked key is refused at most ten seconds later: after it was trusted, while somebody looks it up, and, in a stream, until the
+#: stream looks again, which it does every two seconds.
+TRUSTED_S, LOOK_UP_S = 7.0, 1.0
+#: While Postgres is away, whoever was let in a moment ago is let in on: what Redis knows can still be answered, and nobody can be revoked.
+OUTAGE_S = 60.0
+#: Keys looked up at once; most of the pool stays for those that are known.
+LOOK_UPS = 4
 #: Where the app keeps its door.
 DOOR = "fleetcast-door"
 #: What cannot be undone, and what changes the answers that everybody gets. A phone's backend can do its work without these.
@@ -29,28 +37,56 @@ OPERATE = frozenset({"entities.delete_entity", "models.activate", "models.rollba
 REMEMBERED = 4096
 
 
+class Known(NamedTuple):
+    """A key that was right a moment ago."""
+
+    identity: Identity
+    #: Until when it is not asked again, and until when it is believed while Postgres cannot be asked.
+    until: float
+    outlives_until: float
+
+
 class Door:
     """Answers who presents a key. Keys that were right a moment ago are not looked up again."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._seen: dict[bytes, tuple[float, Identity]] = {}
+        self._seen: dict[bytes, Known] = {}
+        self._asking: set[bytes] = set()
+        self._turns = threading.BoundedSemaphore(LOOK_UPS)
 
     def admit(self, presented: str) -> Identity | None:
+        """Whose key this is; None for one that is unknown, expired or revoked."""
         mark = hashlib.sha256(presented.encode(errors="replace")).digest()
-        until, known = self._seen.get(mark, (0.0, None))
-        if known is not None and until > time.monotonic():
-            return known
-        with self._sessions.begin() as session:
-            found = tenants.authenticate(session, presented)
-        if found is not None:
-            self._remember(mark, found)
+        known, now = self._seen.get(mark), time.monotonic()
+        if known is not None and (now < known.until or (mark in self._asking and now < known.until + LOOK_UP_S)):
+            return known.identity
+        self._asking.add(mark)  # one looks up for all streams and requests of this key
+        try:
+            found = self._look_up(presented)
+        except OperationalError:
+            if known is None or known.outlives_until < now:
+                raise
+            return known.identity
+        finally:
+            self._asking.discard(mark)
+        self._remember(mark, found)
         return found
 
-    def _remember(self, mark: bytes, found: Identity) -> None:
+    def _look_up(self, presented: str) -> Identity | None:
+        """A few at a time: whoever makes keys up must not take every connection."""
+        with self._turns, self._sessions.begin() as session:
+            return tenants.authenticate(session, presented)
+
+    def _remember(self, mark: bytes, found: Identity | None) -> None:
+        if found is None:
+            self._seen.pop(mark, None)
+            return
         if len(self._seen) >= REMEMBERED:
             self._seen.clear()
-        self._seen[mark] = (time.monotonic() + TRUSTED_S, found)
+        left = math.inf if found.left_s is None else found.left_s
+        now = time.monotonic()
+        self._seen[mark] = Known(found, now + min(TRUSTED_S, left), now + min(TRUSTED_S + OUTAGE_S, left))
 
 
 def guard(app: Flask, door: Door) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from flask import Response, request
 
 from db import observations
+from db.errors import NotFound
 from db.models import Entity
 from db.observations import Row
 from tasks.runtime import Runtime
@@ -38,6 +39,8 @@ def _pages(runtime: Runtime, entity: Entity, query: Mapping[str, Any]) -> Iterat
     while not rows or len(rows) == PAGE:
         after = (rows[-1].channel, rows[-1].at) if rows else None
         with runtime.sessions() as session:
+            if session.get(Entity, entity.id) is None:  # erased meanwhile: the client must not take what it has for all there is
+                raise NotFound("entity", entity.name)
             rows = observations.page(
                 session, entity, channels=channels, since=query["since"], until=query["until"], limit=PAGE, after=after
             )

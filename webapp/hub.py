@@ -86,7 +86,7 @@ class Feed:
 
 
 class Seats:
-    """How many streams are open in this process, and whose."""
+    """How many watch in this process, and whose they are."""
 
     def __init__(self, most: int, most_of_tenant: int) -> None:
         self._most, self._most_of_tenant = most, most_of_tenant
@@ -101,6 +101,19 @@ class Seats:
             if self._taken.total() >= self._most:
                 raise Refusal("streams_saturated", f"{self._most} event streams are open here.")
             self._taken[tenant_id] += 1
+
+    @contextmanager
+    def offered(self, tenant_id: str) -> Iterator[bool]:
+        """Whether there was one, which is kept until the block ends."""
+        try:
+            self.take(tenant_id)
+        except Refusal:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self.leave(tenant_id)
 
     def leave(self, tenant_id: str) -> None:
         with self._lock:
@@ -127,7 +140,10 @@ class Hub:
         self._told_to_leave: Callable[[], bool] = lambda: False
         #: Redis did not answer the last hearing: what is told meanwhile is not heard.
         self.deaf = False
-        self.seats = Seats(runtime.settings.max_streams, runtime.settings.tenant_max_streams)
+        settings = runtime.settings
+        self.seats = Seats(settings.max_streams, settings.tenant_max_streams)
+        #: Of requests that wait for a job.
+        self.waits = Seats(settings.max_waits, settings.tenant_max_waits)
 
     def leave_when(self, told: Callable[[], bool]) -> None:
         """Ask this to know whether the process is told to stop: nobody is kept waiting then."""
@@ -165,6 +181,8 @@ class Hub:
             feed = self._feeds.setdefault(about, Feed(about, seen))
             feed.watchers.append(watcher)
             feed.pollers += polls
+            if polls and seen < feed.heard:
+                feed.look_at = 0.0  # others have heard already of what came after this document
             if polls and len(feed.watchers) == 1:
                 feed.pause = FIRST_S
                 feed.look_at = min(feed.look_at, time.monotonic() + FIRST_S)

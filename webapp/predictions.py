@@ -24,7 +24,15 @@ from webapp.selection import named
 blp = Blueprint("predictions", __name__, description="Forecasts with intervals, and scenarios beside them")
 
 #: What stands in the way of an answer, whichever way it is asked for.
-_NO_ANSWER = ("entity_not_found", "model_not_found", "version_not_found", "no_active_version", "quota_exceeded", "queue_saturated")
+_NO_ANSWER = (
+    "entity_not_found",
+    "model_not_found",
+    "version_not_found",
+    "version_pruned",
+    "no_active_version",
+    "quota_exceeded",
+    "queue_saturated",
+)
 
 
 @blp.route("/predict", methods=["POST"])
@@ -61,12 +69,17 @@ def what_if(asked: Asked[WhatIfJob]) -> Response:
 
 
 @blp.route("/entities/<name:entity>/forecasts/<name:target>")
-@blp.response(200, wire.Forecast)
+@blp.response(200, wire.StoredForecast)
 @blp.refuses("entity_not_found", "forecast_not_found")
 def get_forecast(entity: str, target: str) -> dict[str, Any]:
-    """Read the newest forecast that was made"""
+    """Read the newest forecast that was made
+
+    Nothing is computed: `stale` says whether POST /predict would bring another one today.
+    """
     with runtime().sessions() as session:
-        found = forecasts.newest(session, tenant_id(), entities.get(session, tenant_id(), entity).id, target)
-    if found is None:
-        raise NotFound("forecast", f"{entity} {target}")
-    return found.body | {"cached": True}
+        asked = entities.get(session, tenant_id(), entity)
+        found = forecasts.newest(session, tenant_id(), asked.id, target)
+        if found is None:
+            raise NotFound("forecast", f"{entity} {target}")
+        kept_s = runtime().settings.forecast_ttl_s
+        return found.body | {"cached": True, "stale": not forecasts.stands(session, found, asked.data_rev, kept_s)}

@@ -152,7 +152,8 @@ def _http(error: HTTPException) -> AnyResponse:
     if error.response is not None or error.code is None or error.code < 400:
         return error.get_response()
     default = "malformed_request" if error.code < 500 else "internal"
-    body = problems.problem(_BY_STATUS.get(error.code, default), error.description or error.name) | {"status": error.code}
+    detail = "There is nothing at this path." if error.code == 404 else error.description or error.name
+    body = problems.problem(_BY_STATUS.get(error.code, default), detail) | {"status": error.code}
     return answer(body, [(name, value) for name, value in error.get_headers() if name.lower() != "content-type"])
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import Flask, g
 from limits import RateLimitItemPerMinute
@@ -16,7 +17,7 @@ from tasks.settings import Settings
 from webapp.problems import Refusal
 
 WINDOW_S = 60
-#: Requests are taken from the shared count a tenth of a second's worth at a time, so that most need no word with Redis.
+#: Most requests taken from the shared count at a time: a tenth of a second's worth, so that most need no word with Redis.
 BLOCK_S = 0.1
 #: What was taken and not used is given up after so long, and a refusal stands for so long without being asked again.
 HELD_S = 1.0
@@ -26,9 +27,14 @@ HELD_S = 1.0
 class Allowance:
     """What this process may still let through for a tenant without asking, or how many seconds the tenant has to wait."""
 
-    left: int
-    wait_s: int
-    until: float
+    #: How many are taken at a time. It doubles while they are used up, and begins at one again when they are not: what is taken and not
+    #: used is lost to the tenant.
+    block: int = 1
+    left: int = 0
+    wait_s: int = 0
+    until: float = 0.0
+    #: One asks, and whoever comes meanwhile waits for what it brings.
+    asking: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Throttle:
@@ -36,7 +42,7 @@ class Throttle:
 
     def __init__(self, settings: Settings) -> None:
         self._most = RateLimitItemPerMinute(settings.rate_limit_per_minute)
-        self._block = max(1, int(settings.rate_limit_per_minute * BLOCK_S / WINDOW_S))
+        self._largest = max(1, int(settings.rate_limit_per_minute * BLOCK_S / WINDOW_S))
         self._breaker = Breaker()
         pool = make_redis(settings.cache, settings.cache_timeout_s).connection_pool
         storage = RedisStorage(settings.cache, connection_pool=pool, key_prefix="fleetcast:rate")
@@ -46,23 +52,30 @@ class Throttle:
 
     def admit(self, tenant_id: str) -> None:
         """Raises Refusal when the tenant has sent too many."""
-        now = time.monotonic()
-        held = self._allowed.get(tenant_id)
-        if held is None or now >= held.until or held.left == held.wait_s == 0:
-            held = self._allowed[tenant_id] = self._ask(tenant_id, now)
-        if held.wait_s:
-            raise self._refusal(held.wait_s)
-        held.left -= 1
+        held = self._allowed.get(tenant_id) or self._allowed.setdefault(tenant_id, Allowance())
+        while not _take(held):
+            if held.wait_s and time.monotonic() < held.until:
+                raise self._refusal(held.wait_s)
+            with held.asking:
+                if held.left <= 0 or time.monotonic() >= held.until:
+                    self._ask(tenant_id, held)
 
-    def _ask(self, tenant_id: str, now: float) -> Allowance:
-        wait_s = self._breaker.ask(lambda: self._take(self._shared, tenant_id), None)
-        if wait_s is None:
-            wait_s = self._take(self._own, tenant_id)
-        return Allowance(0 if wait_s else self._block, wait_s, now + HELD_S)
+    def _ask(self, tenant_id: str, held: Allowance) -> None:
+        used_up = held.left <= 0 and time.monotonic() < held.until
+        held.block = min(self._largest, held.block * 2) if used_up else 1
+        wait_s = self._hit(tenant_id, held.block)
+        if wait_s and held.block > 1:  # the last few of the window
+            held.block = 1
+            wait_s = self._hit(tenant_id, 1)
+        held.left, held.wait_s, held.until = 0 if wait_s else held.block, wait_s, time.monotonic() + HELD_S
 
-    def _take(self, counter: SlidingWindowCounterRateLimiter, tenant_id: str) -> int:
+    def _hit(self, tenant_id: str, block: int) -> int:
         """Take a block of requests: 0, or the seconds after which there may be one."""
-        if counter.hit(self._most, tenant_id, cost=self._block):
+        shared = self._breaker.ask(lambda: self._hit_in(self._shared, tenant_id, block), None)
+        return self._hit_in(self._own, tenant_id, block) if shared is None else shared
+
+    def _hit_in(self, counter: SlidingWindowCounterRateLimiter, tenant_id: str, block: int) -> int:
+        if counter.hit(self._most, tenant_id, cost=block):
             return 0
         reset = counter.get_window_stats(self._most, tenant_id).reset_time - time.time()
         return min(WINDOW_S, max(1, math.ceil(reset)))
@@ -74,6 +87,13 @@ class Throttle:
             "RateLimit": f'"tenant";r=0;t={wait_s}',
         }
         return Refusal("rate_limited", f"The tenant may send {self._most.amount} requests a minute.", headers=headers)
+
+
+def _take(held: Allowance) -> bool:
+    if held.left <= 0 or time.monotonic() >= held.until:
+        return False
+    held.left -= 1
+    return True
 
 
 def limit_rate(app: Flask, settings: Settings) -> None:

@@ -22,13 +22,19 @@ def ended(runtime: Runtime, tenant_id: str, job_id: str, patience_s: float) -> D
 def until(runtime: Runtime, tenant_id: str, job_id: str, patience_s: float, good: Callable[[Document], bool]) -> Document:
     """The first document that is good, or the last one seen. Raises NotFound when there is no such job, or no longer.
 
-    Patience ends early in a process that is told to stop. Where Postgres could not be asked in the end, its error is raised.
+    Patience ends early in a process that is told to stop, and at once where too many wait already. Where Postgres could not be asked in
+    the end, its error is raised.
     """
     deadline = time.monotonic() + patience_s
     found = status.read(runtime, tenant_id, job_id)
     if patience_s <= 0 or good(found):
         return found
-    with hub().watch(tenant_id, job_id, found, polls=True) as watcher:
+    with hub().waits.offered(tenant_id) as seated:
+        return _wait(tenant_id, found, deadline, good) if seated else found
+
+
+def _wait(tenant_id: str, found: Document, deadline: float, good: Callable[[Document], bool]) -> Document:
+    with hub().watch(tenant_id, found["id"], found, polls=True) as watcher:
         while not good(found) and time.monotonic() < deadline and not hub().leaving:
             watcher.wait(deadline - time.monotonic())
             if isinstance(watcher.trouble, NotFound):

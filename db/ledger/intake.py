@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Double, Insert, and_, bindparam, column, func, insert, literal, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
@@ -60,6 +60,13 @@ class NewJob:
     client_metadata: Json = field(default_factory=dict)
 
 
+class Recalled(NamedTuple):
+    """What a request was answered with when it came for the first time, and when that was."""
+
+    job: Job
+    asked_at: datetime
+
+
 def submit(session: Session, new: NewJob) -> tuple[Job, bool]:
     """The job and False, or the unfinished twin that asks for the same and True.
 
@@ -106,7 +113,7 @@ def admit(session: Session, tenant_id: str, queue: str, count: int, *, max_queue
     return int(waiting)
 
 
-def recall(session: Session, tenant_id: str, route: str, key: str, request_sha256: str) -> Job | None:
+def recall(session: Session, tenant_id: str, route: str, key: str, request_sha256: str) -> Recalled | None:
     """The job that this Idempotency-Key was answered with, or None for a new key. KeyReused when the body was another.
 
     Call it before anything else in the transaction, and after None `remember` the job before the end. It writes the key first, with no job
@@ -117,13 +124,14 @@ def recall(session: Session, tenant_id: str, route: str, key: str, request_sha25
     first = upsert(IdempotencyKey).values(row).on_conflict_do_nothing().returning(IdempotencyKey.key)
     while session.scalar(first) is None:
         known = session.execute(
-            select(IdempotencyKey.request_sha256, IdempotencyKey.job_id).where(_key(tenant_id, route, key))
+            select(IdempotencyKey.request_sha256, IdempotencyKey.job_id, IdempotencyKey.created_at).where(_key(tenant_id, route, key))
         ).one_or_none()
         if known is None:
             continue  # it was purged between the two statements
         if known.request_sha256 != request_sha256:
             raise KeyReused(key)
-        return session.scalars(select(Job).where(Job.id == known.job_id).execution_options(populate_existing=True)).one()
+        job = session.scalars(select(Job).where(Job.id == known.job_id).execution_options(populate_existing=True)).one()
+        return Recalled(job, known.created_at)
     return None
 
 
@@ -135,6 +143,12 @@ def remember(session: Session, tenant_id: str, route: str, key: str, request_sha
         .values(job_id=job_id)
         .execution_options(synchronize_session=False)
     )
+
+
+def remembers(session: Session, tenant_id: str, route: str, key: str, job_id: str) -> bool:
+    """Whether this key is on record with this job."""
+    held = select(IdempotencyKey.job_id).where(_key(tenant_id, route, key), IdempotencyKey.job_id == job_id)
+    return session.scalar(held) is not None
 
 
 def _key(tenant_id: str, route: str, key: str) -> ColumnElement[bool]:

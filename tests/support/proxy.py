@@ -19,6 +19,8 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.cut_answer_to: Sees | None = None
+        #: What never reaches the server.
+        self.drop: Sees | None = None
         #: How many answers were cut off.
         self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -37,12 +39,16 @@ class Proxy:
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while said := client.recv(65_536):
+                if self.drop is not None and self.drop(said):
+                    self.cuts += 1
+                    break
                 if self.cut_answer_to is not None and self.cut_answer_to(said):
                     self.cuts += 1
                     client.shutdown(socket.SHUT_RDWR)
                 server.sendall(said)
         with suppress(OSError):
             server.shutdown(socket.SHUT_WR)
+            client.shutdown(socket.SHUT_RDWR)
 
 
 def _pump(server: socket.socket, client: socket.socket) -> None:

@@ -192,8 +192,16 @@ class Forecast(Baseline):
     unit = fields.String(allow_none=True, metadata={"description": "Of the target, as its channel tells it."})
     made_at = fields.String(metadata=DATE_TIME)
     served_by = fields.Dict(metadata=shaped("ServedBy"))
-    cached = fields.Boolean(metadata={"description": "It was made for an earlier request, from the same version and the same data."})
+    cached = fields.Boolean(metadata={"description": "It was made for an earlier request."})
     cache_expires_at = fields.String(metadata=DATE_TIME | SOMETIMES | {"description": "Until when it is served from the cache."})
+
+
+class StoredForecast(Forecast):
+    """The newest forecast that was made, and whether it would be made so today."""
+
+    stale = fields.Boolean(
+        metadata={"description": "Newer observations came, another version serves, or it is older than forecasts are kept for: ask anew."}
+    )
 
 
 class UsedValue(Out):

@@ -83,3 +83,14 @@ def test_a_database_that_does_not_come_back_is_an_error(shop: Workshop, asker: A
     wire.cut_answer_to = lambda said: wire.cuts > 0 or b"COMMIT" in said
     with pytest.raises(OperationalError):
         submit.train(shop.runtime, asker, ORDER)
+
+
+def test_a_twin_that_stood_before_proves_nothing_of_a_commit(shop: Workshop, asker: Asker, wire: Proxy, engine: Engine) -> None:
+    """The key was rolled back with the transaction: calling it accepted would let the same key make a second job."""
+    submit.train(shop.runtime, asker, ORDER)
+    cuts = wire.cuts
+    wire.drop = lambda said: b"COMMIT" in said and wire.cuts == cuts
+    with pytest.raises(OperationalError):
+        submit.train(shop.runtime, Asker(asker.tenant_id, "POST /train", "k", "ab"), ORDER)
+    again = submit.train(shop.runtime, Asker(asker.tenant_id, "POST /train", "k", "ab"), ORDER)
+    assert (again.replayed, again.deduplicated, count(engine)) == (False, True, 1)

@@ -129,6 +129,13 @@ def test_a_batch_trains_and_predicts_every_entity_and_reports_failures_as_items(
     assert job(shop, acme, asked.job.id).result == {"total": 4, "succeeded": 3, "failed": 1, "cancelled": 0, "has_failures": True}
 
 
+def test_a_refusal_says_over_which_hours_it_counted(shop: Workshop) -> None:
+    acme = tenant(shop)
+    ingest(shop, acme, "dev-1", wave(400))
+    with pytest.raises(InsufficientData, match=r"of 100 rows.* the 12 hours before the newest row"):
+        submit.train(shop.runtime, acme, TrainOrder(**{**vars_of(ORDER), "look_back_hours": 12.0}))
+
+
 def test_what_can_be_refused_is_refused_before_anything_is_written(shop: Workshop) -> None:
     acme = tenant(shop)
     ingest(shop, acme, "dev-1", wave(50))

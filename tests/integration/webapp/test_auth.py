@@ -9,7 +9,7 @@ import pytest
 
 from db import tenants
 from tests.support.web import API, Caller, House
-from webapp import auth
+from webapp import auth, hub
 from webapp.auth import Door
 
 
@@ -83,6 +83,19 @@ def test_a_revoked_key_is_refused_once_it_is_forgotten(house: House, me: Caller,
         tenants.revoke_key(session, me.tenant_id, me.key.split("_")[1])
     assert me.get("/jobs").status_code == 200  # remembered for a moment
     time.sleep(0.25)
+    assert me.get("/jobs").status_code == 401
+
+
+def test_nobody_is_trusted_for_longer_than_promised() -> None:
+    """Ten seconds, of which a stream takes up to two to look."""
+    assert auth.TRUSTED_S + auth.LOOK_UP_S + hub.SWEEP_S <= 10
+
+
+def test_a_key_is_not_trusted_beyond_its_own_end(house: House, me: Caller) -> None:
+    with house.runtime.sessions.begin() as session:
+        _, me.key = tenants.issue_key(session, me.tenant_id, "short", expires_at=datetime.now(UTC) + timedelta(seconds=0.5))
+    assert me.get("/jobs").status_code == 200
+    time.sleep(0.6)
     assert me.get("/jobs").status_code == 401
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.pool import QueuePool
 
+from db.errors import NotFound
 from tests.support.web import Caller, House, days
 from webapp import exports
 
@@ -63,6 +64,16 @@ def test_pages_are_for_json(full: Caller, form: str, query: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_no_such_entity(me: Caller, form: str) -> None:
     assert as_form(me, form, "/entities/nobody/observations").status_code == 404
+
+
+def test_what_is_erased_in_mid_export_breaks_off(full: Caller) -> None:
+    told = full.get("/entities/u/observations", headers={"Accept": "text/csv"}, buffered=False)
+    parts = told.iter_encoded()
+    next(parts)
+    next(parts)
+    assert full.delete("/entities/u").status_code == 204
+    with pytest.raises(NotFound):
+        list(parts)
 
 
 def test_no_connection_is_held_while_the_client_is_slow(house: House, full: Caller) -> None:

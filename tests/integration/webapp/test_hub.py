@@ -12,7 +12,9 @@ from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
 from db.session import make_engine
+from ops.processes import wait_until
 from tasks import status
+from tasks.problems import problem
 from tests.support.own_redis import own_server
 from tests.support.web import Caller, House, days, make_house, make_runtime
 from webapp import hub as room
@@ -147,3 +149,42 @@ def test_a_redis_that_comes_back_is_heard_again(engine: Engine, monkeypatch: pyt
                 assert time.monotonic() < deadline
                 watcher.wait(0.1)
             assert [each.event for each in watcher.events] == ["state"]
+
+
+def test_who_joins_late_hears_of_what_others_heard_already(house: House, ready: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job moves between a poller's look and its joining, while others watch it: nothing more will be told."""
+    job = ready.post("/models/train", {"entity": "u", "recipe": "health-daily"}).json["id"]
+    hub = house.app.extensions[EXTENSION]
+    before = status.read(house.runtime, ready.tenant_id, job)
+    with hub.watch(ready.tenant_id, job, before, polls=False) as other:
+        house.fail(ready, job, problem("worker_lost", "Gone."))
+        deadline = time.monotonic() + 5
+        while not other.events and time.monotonic() < deadline:
+            other.wait(0.1)
+        begun = time.monotonic()
+        with hub.watch(ready.tenant_id, job, before, polls=True) as late:
+            while late.document is None and time.monotonic() < begun + 5:
+                late.wait(0.1)
+        assert late.document is not None
+        assert late.document["state"] == "failed"
+        assert time.monotonic() - begun < 1
+
+
+def test_waits_have_seats(engine: Engine, redis_url: str) -> None:
+    house = make_house(make_runtime(engine, redis_url, max_waits=2, tenant_max_waits=1))
+    mine, other = house.caller("mine"), house.caller("another")
+    for caller in (mine, other):
+        caller.post("/entities/u/observations", {"observations": days(60)})
+    jobs = {c.tenant_id: c.post("/models/train", {"entity": "u", "recipe": "health-daily"}).json["id"] for c in (mine, other)}
+    waiting = threading.Thread(target=lambda: mine.get(f"/jobs/{jobs[mine.tenant_id]}?wait=2"))
+    waiting.start()
+    hub = house.app.extensions[EXTENSION]
+    assert wait_until(lambda: bool(hub.waits.taken), 2)
+    begun = time.monotonic()
+    second = Caller(house.app.test_client(), mine.tenant_id, mine.key)
+    assert second.get(f"/jobs/{jobs[mine.tenant_id]}?wait=2").status_code == 200
+    assert time.monotonic() - begun < 0.5, "a second one of the tenant is answered at once"
+    other.get(f"/jobs/{jobs[other.tenant_id]}?wait=0.5")
+    assert time.monotonic() - begun >= 0.5, "another tenant's waits"
+    waiting.join()
+    assert hub.waits.taken == 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tasks.problems import problem
-from tests.support.web import Caller, House, days
+from tests.support.web import Caller, House, days, make_house
 
 PREDICT = {"entity": "u", "target": "rhr"}
 WHAT_IF = PREDICT | {"scenarios": [{"name": "calm", "changes": [{"channel": "rhr", "op": "add", "value": -2, "steps": {"last": 3}}]}]}
@@ -145,7 +146,37 @@ def test_the_newest_forecast(house: House, trained: Caller) -> None:
     assert (none.status_code, none.json["code"]) == (404, "forecast_not_found")
     body = house.forecast(trained, trained.post("/predict", PREDICT).json["id"])
     found = trained.get("/entities/u/forecasts/rhr")
-    assert (found.status_code, found.json) == (200, {**body, "cached": True})
+    assert (found.status_code, found.json) == (200, {**body, "cached": True, "stale": False})
+
+
+def test_a_pruned_version_is_refused_before_anything_is_queued(house: House, trained: Caller) -> None:
+    house.forecast(trained, trained.post("/predict", PREDICT | {"version": "1.0.0"}).json["id"])
+    again = trained.post("/models/train", {"entity": "u", "recipe": "health-daily", "spec": {"seed": 9}}).json["id"]
+    house.publish(trained, again)
+    model = trained.get("/models").json["data"][0]["id"]
+    assert trained.delete(f"/models/{model}/versions/1.0.0").status_code == 204
+    for body in (PREDICT, PREDICT | {"horizon": 3}):
+        answer = trained.post("/predict", body | {"version": "1.0.0"})
+        assert (answer.status_code, answer.json["code"]) == (410, "version_pruned")
+
+
+def test_a_stored_forecast_says_when_it_no_longer_stands(house: House, trained: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stale() -> bool:
+        return bool(trained.get("/entities/u/forecasts/rhr").json["stale"])
+
+    house.forecast(trained, trained.post("/predict", PREDICT).json["id"])
+    assert not stale()
+    again = trained.post("/models/train", {"entity": "u", "recipe": "health-daily", "spec": {"seed": 9}}).json["id"]
+    house.publish(trained, again)
+    assert stale(), "another version serves"
+    house.forecast(trained, trained.post("/predict", PREDICT).json["id"])
+    assert not stale()
+    trained.post("/entities/u/observations", {"observations": days(1)})
+    assert stale(), "newer observations came"
+    house.forecast(trained, trained.post("/predict", PREDICT).json["id"])
+    assert not stale()
+    old = make_house(replace(house.runtime, settings=replace(house.runtime.settings, forecast_ttl_s=0)))
+    assert Caller(old.app.test_client(), trained.tenant_id, trained.key).get("/entities/u/forecasts/rhr").json["stale"]
 
 
 def test_a_cached_answer_is_replayed_as_one(house: House, trained: Caller) -> None:
@@ -154,7 +185,8 @@ def test_a_cached_answer_is_replayed_as_one(house: House, trained: Caller) -> No
     first, again = (trained.post("/predict", PREDICT, headers=key) for _ in range(2))
     assert (first.status_code, again.status_code, again.json["id"]) == (200, 200, first.json["id"])
     assert again.headers["Idempotent-Replayed"] == "true"
-    assert again.json["result"]["forecast"]["points"] == first.json["result"]["forecast"]["points"]
+    told = [{name: value for name, value in a.json["result"]["forecast"].items() if name != "cache_expires_at"} for a in (first, again)]
+    assert told[0] == told[1]
     assert trained.post("/predict", PREDICT | {"horizon": 3}, headers=key).json["code"] == "idempotency_key_reused"
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine
 
 from db.board import make_redis
+from tasks.settings import Settings
+from tests.support.rows import at_once
 from tests.support.web import Caller, House, make_house, make_runtime
 from webapp import throttle
+from webapp.throttle import Throttle
 
 NOBODY = "redis://127.0.0.1:1/0"
 
@@ -62,13 +67,38 @@ def test_without_redis_each_process_counts_for_itself(engine: Engine) -> None:
     assert codes(alone.caller("mine"), 25) == {200: 20, 429: 5}
 
 
-def test_most_requests_need_no_word_with_redis(engine: Engine, redis_url: str) -> None:
-    wide = make_house(make_runtime(engine, redis_url, rate_limit_per_minute=60_000))
-    me = wide.caller("mine")
-    me.get("/jobs")
+def test_most_requests_need_no_word_with_redis(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    wide = Throttle(replace(Settings(), redis_url=redis_url, rate_limit_per_minute=60_000))
+    hit = wide._hit
+    monkeypatch.setattr(wide, "_hit", lambda tenant, block: counted.append(block) or hit(tenant, block))
+    for _ in range(1000):
+        wide.admit("tnt")
+    assert counted[:4] == [1, 2, 4, 8]
+    assert max(counted) == 60_000 * throttle.BLOCK_S / throttle.WINDOW_S
+    assert len(counted) < 30
+    assert taken(redis_url) == sum(counted)
+
+
+def test_many_at_once_take_no_more_than_they_use(redis_url: str) -> None:
+    wide = Throttle(replace(Settings(), redis_url=redis_url, rate_limit_per_minute=60_000))
+    for _ in range(5):
+        at_once(*[lambda: wide.admit("tnt")] * 50)
+    assert 250 <= taken(redis_url) < 500
+
+
+def test_a_process_that_serves_little_takes_little(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "HELD_S", 0.01)
+    wide = Throttle(replace(Settings(), redis_url=redis_url, rate_limit_per_minute=60_000))
+    for _ in range(20):
+        wide.admit("tnt")
+        time.sleep(0.015)
+    assert taken(redis_url) == 20
+
+
+def taken(redis_url: str) -> int:
     with make_redis(redis_url) as client:
-        [name] = client.keys("fleetcast:rate*")
-        assert client.get(name) == str(int(60_000 * throttle.BLOCK_S / throttle.WINDOW_S))
+        return sum(int(str(client.get(name))) for name in client.keys("fleetcast:rate*"))
 
 
 def test_zero_is_no_limit(engine: Engine, redis_url: str) -> None:

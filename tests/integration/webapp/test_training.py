@@ -50,6 +50,15 @@ def test_what_is_asked_twice_is_done_once(house: House, ready: Caller) -> None:
     assert jobs_held(house) == 2
 
 
+def test_a_replay_tells_again_that_the_job_stood_already(ready: Caller) -> None:
+    first = ready.post("/models/train", TRAIN, headers={"Idempotency-Key": "k-0"})
+    told, again = (ready.post("/models/train", TRAIN, headers={"Idempotency-Key": "k-1"}) for _ in range(2))
+    assert [a.json["id"] for a in (told, again)] == [first.json["id"]] * 2
+    assert [a.json["deduplicated"] for a in (first, told, again)] == [False, True, True]
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert ready.post("/models/train", TRAIN, headers={"Idempotency-Key": "k-0"}).json["deduplicated"] is False
+
+
 def test_a_repeated_request_gets_its_first_answer(house: House, ready: Caller) -> None:
     key = {"Idempotency-Key": "k-1"}
     first = ready.post("/models/train", TRAIN, headers=key)
