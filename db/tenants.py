@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Double, and_, cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -34,6 +34,8 @@ class Identity:
     tenant: str
     key_id: str
     scopes: frozenset[str]
+    #: Seconds until the key expires; None for one that does not.
+    left_s: float | None = None
 
 
 class Rotated(NamedTuple):
@@ -86,7 +88,15 @@ def authenticate(session: Session, presented: str) -> Identity | None:
         return None
     key_id, secret = parts.groups()
     row = session.execute(
-        select(ApiKey.tenant_id, ApiKey.secret_sha256, ApiKey.scopes, Tenant.name, _usable().label("usable"), _stale().label("stale"))
+        select(
+            ApiKey.tenant_id,
+            ApiKey.secret_sha256,
+            ApiKey.scopes,
+            Tenant.name,
+            _usable().label("usable"),
+            _stale().label("stale"),
+            _left().label("left_s"),
+        )
         .join(Tenant, Tenant.id == ApiKey.tenant_id)
         .where(ApiKey.id == key_id)
     ).one_or_none()
@@ -95,7 +105,7 @@ def authenticate(session: Session, presented: str) -> Identity | None:
         return None
     if row.stale:
         _stamp(session, key_id)
-    return Identity(row.tenant_id, row.name, key_id, frozenset(row.scopes))
+    return Identity(row.tenant_id, row.name, key_id, frozenset(row.scopes), row.left_s)
 
 
 def list_keys(session: Session, tenant_id: str) -> list[ApiKey]:
@@ -104,7 +114,7 @@ def list_keys(session: Session, tenant_id: str) -> list[ApiKey]:
 
 
 def revoke_key(session: Session, tenant_id: str, key_id: str) -> ApiKey:
-    """The key stops working at the next request. Revoking it again leaves the first moment standing."""
+    """The key stops working within ten seconds, for which web processes trust it. Revoking it again leaves the first moment standing."""
     key = session.scalar(select(ApiKey).where(ApiKey.tenant_id == tenant_id, ApiKey.id == key_id).with_for_update())
     if key is None:
         raise NotFound("key", key_id)
@@ -143,6 +153,10 @@ def _stamp(session: Session, key_id: str) -> None:
 
 def _usable() -> ColumnElement[bool]:
     return and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()))
+
+
+def _left() -> ColumnElement[float | None]:
+    return cast(func.extract("epoch", ApiKey.expires_at - func.clock_timestamp()), Double)
 
 
 def _stale() -> ColumnElement[bool]:

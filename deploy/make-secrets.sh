@@ -25,6 +25,8 @@ keep() {
     mv "$folder/.$1.new" "$folder/$1"
 }
 
+# Of the superuser, and of the role of ours.
+keep postgres_operator "$(password)"
 keep postgres_password "$(password)"
 keep database_url "postgresql+psycopg://fleetcast:$(cat "$folder/postgres_password")@postgres:5432/fleetcast"
 keep flower_basic_auth "operator:$(password)"

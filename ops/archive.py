@@ -137,7 +137,8 @@ def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, into: Path) -> None:
     if content is None:
         raise Damaged(f"It holds {member.name!r}.")
     target = into / member.name
-    target.parent.mkdir(parents=True, exist_ok=True)
+    # As the shelf makes them.
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with target.open("xb") as out:
             shutil.copyfileobj(content, out)

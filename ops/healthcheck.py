@@ -72,19 +72,25 @@ def dispatcher(settings: Settings) -> None:
 
 
 def worker(settings: Settings, kind: str) -> None:
-    """It hears the broker and answers: its parent process, that is. A job that hangs in a child loses its lease instead."""
+    """It hears the broker, answers, and takes from all its queues; one that was told to leave them would still answer a ping.
+
+    Its parent process, that is. A job that hangs in a child loses its lease instead.
+    """
     node = f"{kind}@{socket.gethostname()}"
     app = make_celery(settings, role="healthcheck")
     try:
         with app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=int(PATIENCE_S))
-            answers = app.control.ping(destination=[node], timeout=PATIENCE_S, connection=connection)
+            answers = app.control.inspect(destination=[node], timeout=PATIENCE_S, connection=connection).active_queues() or {}
     except (BrokerError, redis.RedisError) as error:
         raise Ill(f"The broker does not answer: {error}") from error
     finally:
         app.close()
-    if not any(node in answer for answer in answers or ()):
+    if node not in answers:
         raise Ill(f"{node} does not answer within {PATIENCE_S:g} s.")
+    left = set(SERVES[kind]) - {queue["name"] for queue in answers[node]}
+    if left:
+        raise Ill(f"{node} takes nothing from {', '.join(sorted(left))} any more.")
 
 
 CHECKS: Mapping[str, Callable[[Settings], None]] = {

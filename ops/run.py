@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +33,8 @@ NVIDIA = Path("/dev/nvidiactl")
 FLOWER_SAVES_S = 10
 #: A worker gone for so long leaves Flower's list and its metrics, which would otherwise grow with every new container's name.
 FLOWER_FORGETS_S = 300
+#: Tells Flower its password and the cookies' secret.
+FLOWER_CONF = Path(__file__).with_name("flower_conf.py")
 
 
 @click.command()
@@ -94,8 +95,8 @@ def flower_command() -> None:
         raise SettingsError("FLOWER_BASIC_AUTH", "", "set `user:password`; Flower shows every tenant's jobs")
     _require("flower")
     state = _private(settings.flower_folder)
-    # The password and the cookies' secret reach Flower through its environment.
-    _become("celery", "--app", "tasks", "flower", *_flower_words(settings, state), settings=settings, more=_cookie_secret(state))
+    _make_cookie_secret(state)
+    _become("celery", "--app", "tasks", "--quiet", "flower", *_flower_words(settings, state), settings=settings)
 
 
 def _flower_words(settings: Settings, state: Path) -> tuple[str, ...]:
@@ -108,8 +109,8 @@ def _flower_words(settings: Settings, state: Path) -> tuple[str, ...]:
     )
     kept = ("--persistent=True", f"--db={state / 'flower.db'}", f"--state_save_interval={1000 * FLOWER_SAVES_S}")
     bounds = (f"--max_tasks={settings.flower_max_tasks}", f"--purge_offline_workers={FLOWER_FORGETS_S}")
-    # It would otherwise run a `flowerconfig.py` of the folder it is started in.
-    return (*address, *kept, *bounds, "--read_only=True", f"--conf={os.devnull}")
+    # tornado would otherwise set its own level, and Flower run a `flowerconfig.py` of the folder it is started in.
+    return (*address, *kept, *bounds, "--read_only=True", "--logging=none", f"--conf={FLOWER_CONF}")
 
 
 def _private(folder: Path) -> Path:
@@ -127,12 +128,11 @@ def _private(folder: Path) -> Path:
     return folder
 
 
-def _cookie_secret(state: Path) -> dict[str, str]:
+def _make_cookie_secret(state: Path) -> None:
     """Made at the first start and kept, so that what Flower signed is still good after the next."""
     file = state / "cookie-secret"
     if not file.exists():
         write_private(file, secrets.token_urlsafe(64))
-    return {"FLOWER_COOKIE_SECRET": file.read_text()}
 
 
 def _settings() -> Settings:
@@ -148,14 +148,14 @@ def _named(settings: Settings, *variables: str) -> Settings:
     return settings
 
 
-def _become(module: str, *words: str, settings: Settings | None = None, more: Mapping[str, str] | None = None) -> None:
+def _become(module: str, *words: str, settings: Settings | None = None) -> None:
     """Replace this process by `python -m module words…`, so that signals reach it directly.
 
-    Secrets travel in the environment, never on the command line, which every user of the machine can read.
+    Secrets travel in files where they came in files, else in the environment; never on the command line, which everybody can read.
     """
     _require(module)
     told = environment(settings or load())
-    os.execve(sys.executable, [sys.executable, "-P", "-m", module, *words], inherited() | told | dict(more or {}))
+    os.execve(sys.executable, [sys.executable, "-P", "-m", module, *words], inherited() | told)
 
 
 def _require(module: str) -> None:

@@ -20,6 +20,12 @@ class SettingsError(Exception):
         super().__init__(f"{variable}={value!r}: {fix}")
 
 
+class FromFile(str):
+    """A secret, and the file that it was read from. As text it is like any other."""
+
+    file: str
+
+
 def _setting(default: Any, why: str, *variables: str, low: float | None = None, secret: bool = False) -> Any:
     """A field that is read from the first of `variables` that is set (its own name in capitals comes first)."""
     return field(default=default, repr=not secret, metadata={"why": why, "variables": variables, "low": low, "secret": secret})
@@ -70,13 +76,15 @@ class Settings:
     loaded_models: int = _setting(256, "Versions a worker keeps in memory, least recently used first out.", low=1)
     max_body_bytes: int = _setting(16 * 2**20, "Largest request body: about 200,000 observations as JSON.", low=1024)
     rate_limit_per_minute: int = _setting(
-        30_000, "Requests a tenant may send in a minute, over all web processes: half of what one can serve. 0: no limit.", low=0
+        30_000, "Requests a tenant may send in a minute, over all web processes: half of the polls that one answers. 0: no limit.", low=0
     )
     log_requests: str = _setting("writes", "Requests that are logged: `all`, `writes` (and whatever is refused) or `none`.")
     max_batch: int = _setting(10_000, "Entities one batch may name.", low=1)
     max_wait_s: float = _setting(30.0, "Longest a request may ask to wait for its job.", low=0)
-    max_streams: int = _setting(500, "Event streams one web process holds open; half of its connections stay for requests.", low=1)
+    max_streams: int = _setting(500, "Event streams one web process holds open: half of its thousand connections.", low=1)
     tenant_max_streams: int = _setting(250, "The same of one tenant: half, so that no tenant takes every place.", low=1)
+    max_waits: int = _setting(300, "Requests that may wait for a job at once in one web process; further ones are answered at once.", low=0)
+    tenant_max_waits: int = _setting(150, "The same of one tenant.", low=0)
     stream_heartbeat_s: float = _setting(15.0, "Pause between a stream's signs of life; proxies cut what is silent for a minute.", low=0.01)
     stream_lifetime_s: float = _setting(
         3600.0, "A stream closes after so long, and its client comes back where it was: a revoked key reads on for no longer.", low=0.1
@@ -112,8 +120,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The environment that makes a child process load the same settings."""
-    return {f.name.upper(): str(getattr(settings, f.name)) for f in fields(Settings)}
+    """The environment that makes a child process load the same settings. What came from a file is named, and stays there."""
+    told = {f.name.upper(): getattr(settings, f.name) for f in fields(Settings)}
+    return dict((f"{name}_FILE", value.file) if isinstance(value, FromFile) else (name, str(value)) for name, value in told.items())
 
 
 def inherited() -> dict[str, str]:
@@ -131,11 +140,13 @@ def _with_secrets(environ: Mapping[str, str]) -> Mapping[str, str]:
     return {**environ, **{name: _secret(name, file) for name, file in named.items() if file and not environ.get(name)}}
 
 
-def _secret(name: str, file: str) -> str:
+def _secret(name: str, file: str) -> FromFile:
     try:
-        return Path(file).read_text().strip()
+        secret = FromFile(Path(file).read_text().strip())
     except (OSError, UnicodeDecodeError):
         raise SettingsError(f"{name}_FILE", file, "must name a text file that this user can read") from None
+    secret.file = str(Path(file).absolute())  # a child may stand in another folder
+    return secret
 
 
 def _variable(name: str, about: Mapping[str, Any], given: Mapping[str, str]) -> str | None:
@@ -157,7 +168,7 @@ def _read(name: str, kind: Any, about: Mapping[str, Any], given: Mapping[str, st
 
 
 _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
-    "str": (str, "must be text"),
+    "str": (lambda text: text, "must be text"),
     "int": (int, "must be a whole number"),
     "float": (float, "must be a number"),
     "Path": (Path, "must be a path"),

@@ -8,12 +8,18 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from ops import stack
 from ops.doctor import settings_table
+from tasks.problems import CATALOGUE
+from tasks.settings import Settings
+from webapp.problems import RETRY_AFTER
+from webapp.schemas.jobs import OUTCOMES
+from webapp.throttle import WINDOW_S
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -120,12 +126,28 @@ def test_no_link_leads_nowhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+def test_the_table_of_failed_jobs_is_the_catalogues() -> None:
+    """Every code that a failed job can have stands there once, and `retry?` is what its `retryable` says."""
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (yes|no) \|", HTTP.read_text(), re.MULTILINE)
+    told = [(code, again == "yes") for codes, again in rows for code in re.findall(r"\w+", codes)]
+    assert sorted(told) == sorted((code, CATALOGUE[code].retryable) for code in set(OUTCOMES))
+
+
+def test_the_table_of_waits_is_the_programs() -> None:
+    """Every code of 429 and 503 that is the answer to a request, with the seconds that its Retry-After says."""
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ([^|]*?(\d+) s[^|]*) \|", HTTP.read_text(), re.MULTILINE)
+    told = {code: int(seconds) for codes, _, seconds in rows for code in re.findall(r"\w+", codes)}
+    busy = {code for code, kind in CATALOGUE.items() if kind.status in (429, 503) and not kind.in_jobs_only}
+    assert told == {code: (RETRY_AFTER | {"rate_limited": WINDOW_S})[code] for code in busy}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_make_target_and_setting_named_exists(page: Path) -> None:
     text, makefile = page.read_text(), (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make ([a-z-]+)", text):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     known = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", settings_table())) | {"COMMIT", "UPDATE", "RETURNING", "LLEN"}
+    known |= {f"{field.name.upper()}_FILE" for field in fields(Settings) if field.metadata["secret"]}
     known |= set(re.findall(r"^([A-Z_]+)=", (ROOT / "deploy" / "compose.env.example").read_text(), re.MULTILINE))
     named = {name for name in re.findall(r"`([A-Z][A-Z0-9]+_[A-Z0-9_]+)`", text) if name != "FLEETCAST_TEST_DATA"}
     assert named <= known, named - known

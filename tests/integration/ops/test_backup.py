@@ -172,6 +172,8 @@ def test_a_restored_place_is_the_same_in_every_row_and_forecasts_the_same_number
     told = elsewhere.restore(living.file)
     assert told.exit_code == 0, told.output
     assert f"and 2 artefacts in {elsewhere.models}. Migrations are at head." in told.stdout
+    for models in (living.shop.settings.model_dir, elsewhere.models):
+        assert {stat.S_IMODE(folder.stat().st_mode) for folder in models.glob("??/*")} == {0o700}, "as the shelf makes them"
     expected = [forecast(living.shop, living.asker, entity, horizon=2)["points"] for entity in ("dev-1", "dev-2")]
     living.shop.runtime.memory.flushall()
     with elsewhere.open() as shop:

@@ -22,6 +22,7 @@ import click
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from sqlalchemy import make_url
 
 from ops import children, cli
 from ops.healthcheck import CHECKS
@@ -331,8 +332,20 @@ def test_a_service_has_the_secrets_of_its_role_alone() -> None:
     redis = {service: source for service in OURS for source in targets(service).values() if source.startswith("redis_url_")}
     assert redis == {service: f"redis_url_{service.partition('-')[0]}" for service in OURS if service != "migrate"}
     assert "database_url" not in targets("flower").values(), "what shows events has no way to the rows"
-    assert set(THEIRS["postgres"]["environment"]) == {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD_FILE"}
-    assert THEIRS["postgres"]["environment"]["POSTGRES_PASSWORD_FILE"] in targets("postgres")
+    files = {name: targets("postgres")[path] for name, path in THEIRS["postgres"]["environment"].items() if name.endswith("_FILE")}
+    assert files == {"POSTGRES_PASSWORD_FILE": "postgres_operator", "FLEETCAST_PASSWORD_FILE": "postgres_password"}
+    assert set(THEIRS["postgres"]["environment"]) == {"POSTGRES_USER", "POSTGRES_DB", *files}
+    assert [service for service in SERVICES if "postgres_operator" in targets(service).values()] == ["postgres"]
+
+
+def test_the_superuser_is_nobody_of_ours_and_the_script_that_makes_our_role_is_run(made: Path) -> None:
+    assert THEIRS["postgres"]["environment"]["POSTGRES_USER"] == "postgres"
+    assert make_url((made / "database_url").read_text()).username == "fleetcast"
+    [script] = [mount for mount in THEIRS["postgres"]["volumes"] if mount.startswith("./")]
+    source, target, how = script.split(":")
+    assert (target, how) == (f"/docker-entrypoint-initdb.d/{Path(source).name}", "ro")
+    assert (ROOT / source).read_text().startswith("#!/bin/sh\n")
+    assert "CREATE ROLE fleetcast LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB " in (ROOT / source).read_text()
 
 
 def test_ports_are_the_settings_own_and_open_to_this_machine_alone() -> None:
@@ -356,7 +369,7 @@ def test_postgres_and_redis_are_reached_from_the_back_alone() -> None:
 
 def test_volumes_are_written_by_those_who_must() -> None:
     listed = [(service, mount) for service, about in SERVICES.items() for mount in about.get("volumes", ())]
-    mounts = {(service, *mount.split(":")) for service, mount in listed if not mount.startswith("${BACKUPS")}
+    mounts = {(service, *mount.split(":")) for service, mount in listed if not mount.startswith(("${BACKUPS", "./"))}
     assert {mount[1] for mount in mounts} == set(COMPOSE["volumes"])
     artefacts = {mount[0]: mount[2:] for mount in mounts if mount[1] == "models"}
     home = image_environment("Dockerfile.gpu-worker")["MODEL_DIR"]
@@ -442,8 +455,10 @@ def test_secrets_differ_are_long_and_lie_where_no_other_user_comes(made: Path, t
     assert made.stat().st_mode & 0o777 == 0o700
     assert all(file.stat().st_mode & 0o777 == 0o644 for file in made.iterdir()), "a container reads them as a user of its own"
     make_secrets(tmp_path / "another")
-    passwords = [file.read_text() for folder in (made, tmp_path / "another") for file in folder.glob("redis_[!u]*")]
-    assert len(set(passwords)) == len(passwords) == 12
+    passwords = [
+        file.read_text() for folder in (made, tmp_path / "another") for glob in ("redis_[!u]*", "postgres_*") for file in folder.glob(glob)
+    ]
+    assert len(set(passwords)) == len(passwords) == 16
     assert all(re.fullmatch("[0-9a-f]{48}", password) for password in passwords), "no sign that a URL would read otherwise"
 
 
@@ -496,7 +511,7 @@ def test_what_the_page_has_one_type_is_there(words: list[str]) -> None:
     if verb == "run":
         assert plain[0] in OURS
         parse(rest[rest.index(plain[0]) + 1 :])
-    elif verb == "exec":
+    elif verb in ("exec", "restart"):
         assert plain[0] in SERVICES
     elif verb == "build":
         dockerfile = SERVICES[plain[0]]["build"]["dockerfile"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,14 @@ from click.testing import CliRunner, Result
 from ops import run
 from ops.cli import main
 
+#: What Flower makes of the file that it is told to run.
+READ = """
+import json, sys
+import flower.options
+from tornado.options import options
+options.parse_config_file(sys.argv[1])
+print(json.dumps([options.basic_auth, options.cookie_secret]))
+"""
 SERVERS = {"DATABASE_URL": "postgresql+psycopg://u:hunter2@h/d", "REDIS_URL": "redis://:hunter2@h/0"}
 
 
@@ -49,7 +60,7 @@ def flower(state: Path, **environment: str) -> Result:
 def test_flower_may_change_nothing_and_keeps_its_state(became: Became, state: Path) -> None:
     assert flower(state, FLOWER_URL_PREFIX="flower", FLOWER_MAX_TASKS="500").exit_code == 0
     options = {"--read_only=True", "--persistent=True", "--xheaders", f"--db={state}/flower.db", "--state_save_interval=10000"}
-    options |= {"--max_tasks=500", "--purge_offline_workers=300", "--url_prefix=flower", "--conf=/dev/null"}
+    options |= {"--max_tasks=500", "--purge_offline_workers=300", "--url_prefix=flower", f"--conf={run.FLOWER_CONF}"}
     assert options <= set(became.words)
     assert not any("hunter2" in word for word in became.words), "every user of the machine can read a command line"
     assert became.environment["FLOWER_BASIC_AUTH"] == "o:hunter2"
@@ -57,11 +68,19 @@ def test_flower_may_change_nothing_and_keeps_its_state(became: Became, state: Pa
 
 def test_flowers_cookie_secret_is_made_once_and_kept(became: Became, state: Path) -> None:
     flower(state)
-    first = became.environment["FLOWER_COOKIE_SECRET"]
+    first = (state / "cookie-secret").read_text()
     assert len(first) > 64
     flower(state)
-    assert became.environment["FLOWER_COOKIE_SECRET"] == first
-    assert first not in " ".join(became.words)
+    assert (state / "cookie-secret").read_text() == first
+    assert first not in " ".join((*became.words, *became.environment.values()))
+
+
+def test_flower_reads_its_secrets_from_where_they_lie(became: Became, state: Path, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("o:swordfish,p:other\n")
+    flower(state, FLOWER_BASIC_AUTH="", FLOWER_BASIC_AUTH_FILE=str(tmp_path / "password"))
+    assert not any("swordfish" in value for value in became.environment.values())
+    told = subprocess.run([sys.executable, "-P", "-c", READ, str(run.FLOWER_CONF)], env=became.environment, capture_output=True, text=True)
+    assert json.loads(told.stdout) == [["o:swordfish", "p:other"], (state / "cookie-secret").read_text()], told.stderr
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755, 0o710])
@@ -111,10 +130,10 @@ def test_a_worker_that_may_use_a_card_starts_its_children_afresh(
     assert words[words.index("--concurrency") + 1] == "1"
 
 
-def test_secrets_in_files_reach_the_process_and_not_its_words(became: Became, tmp_path: Path) -> None:
+def test_secrets_in_files_reach_the_process_and_neither_its_words_nor_its_environment(became: Became, tmp_path: Path) -> None:
     """As a container is given them."""
     for name, url in SERVERS.items():
         (tmp_path / name).write_text(f"{url}\n")
     assert fleetcast("web", **{f"{name}_FILE": tmp_path / name for name in SERVERS}, **dict.fromkeys(SERVERS, "")).exit_code == 0
-    assert {name: became.environment[name] for name in SERVERS} == SERVERS
-    assert not any("hunter2" in word for word in became.words)
+    assert {name: became.environment[f"{name}_FILE"] for name in SERVERS} == {name: str(tmp_path / name) for name in SERVERS}
+    assert not any("hunter2" in word for word in (*became.words, *became.environment.values()))

@@ -66,6 +66,19 @@ def test_a_child_process_loads_the_same_settings() -> None:
     assert load(environment(settings)) == settings
 
 
+def test_a_child_process_reads_the_same_files_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "url").write_text("redis://:hunter2@h/0\n")
+    monkeypatch.chdir(tmp_path)
+    settings = load({"REDIS_URL_FILE": "url", "DATABASE_URL": "postgresql+psycopg://u:p@h/d"})
+    told = environment(settings)
+    assert "REDIS_URL" not in told
+    assert told["REDIS_URL_FILE"] == str(tmp_path / "url")
+    assert not any("hunter2" in value for value in told.values())
+    monkeypatch.chdir("/")
+    assert load(told) == settings
+    assert environment(replace(settings, redis_url="redis://mine"))["REDIS_URL"] == "redis://mine", "what replaced it"
+
+
 def test_secrets_do_not_show_and_nothing_changes_its_mind() -> None:
     settings = load({"DATABASE_URL": "postgresql+psycopg://u:hunter2@h/d", "FLOWER_BASIC_AUTH": "o:hunter2"})
     assert "hunter2" not in repr(settings)
