@@ -45,6 +45,11 @@ class Work:
     def job(self) -> Job:
         return self.claim.job
 
+    @property
+    def named(self) -> dict[str, str]:
+        """Which job this is and whose, for the log."""
+        return {"job": self.job.id, "tenant": self.job.tenant_id}
+
     def progress(self, phase: str, **figures: Any) -> None:
         """Tell watchers, and stop here if the job must stop."""
         self.lease.progress(self.job.id, phase, **figures)
@@ -62,7 +67,7 @@ class Work:
                 moved = self._commit(write)
                 break
             except OperationalError as error:
-                log.warning("publication_repeated", job=self.job.id, error=str(error.orig))
+                log.warning("publication_repeated", **self.named, error=str(error.orig))
                 self.shop.runtime.meter.count(metrics.PUBLICATIONS_REPEATED)
                 time.sleep(pause)
         else:
@@ -93,7 +98,7 @@ class Work:
         except (MemoryError, torch.OutOfMemoryError) as error:
             self._retry(problems.problem("out_of_memory", str(error) or "The worker ran out of memory."))
         except Exception as error:
-            log.exception("attempt_failed", job=self.job.id, kind=self.job.kind)
+            log.exception("attempt_failed", **self.named, kind=self.job.kind)
             self._retry(problems.problem("internal", f"{type(error).__name__} in the worker; its log has the details."))
 
     def _fail(self, error: Json) -> None:
@@ -111,7 +116,7 @@ class Work:
             with self.shop.sessions.begin() as session:
                 moved = write(session)
         except (SQLAlchemyError, FenceLost) as error:
-            log.warning("outcome_not_recorded", job=self.job.id, outcome=outcome, error=str(error).splitlines()[0])
+            log.warning("outcome_not_recorded", **self.named, outcome=outcome, error=str(error).splitlines()[0])
             outcome = "fenced" if isinstance(error, FenceLost) else "unrecorded"
         if moved is False:  # it had its last try, or was to be cancelled
             outcome = "exhausted"
@@ -121,7 +126,7 @@ class Work:
         """Let go, count, and mirror what moved: the job, and a batch that ended with it."""
         self.settled = True
         self.lease.let_go(self.job.id)
-        log.info("attempt_ended", job=self.job.id, kind=self.job.kind, attempt=self.claim.attempt, outcome=outcome)
+        log.info("attempt_ended", **self.named, kind=self.job.kind, attempt=self.claim.attempt, outcome=outcome)
         ended = outcome == "exhausted" or any(each.job_id == self.job.id and each.state in TERMINAL for each in moved)
         self._count(outcome, ended=ended)
         try:
@@ -131,7 +136,7 @@ class Work:
                 if ended:
                     metrics.count_end(self.shop.runtime.meter, found)
         except (SQLAlchemyError, NotFound):
-            log.warning("status_not_mirrored", job=self.job.id)
+            log.warning("status_not_mirrored", **self.named)
 
     def _count(self, outcome: str, *, ended: bool) -> None:
         meter = self.shop.runtime.meter

@@ -150,14 +150,20 @@ class Lease:
         while not self._stop.wait(pause):
             stalled = time.monotonic() - self._alive_at
             if stalled > self._runtime.settings.stall_timeout_s:
-                log.error("stalled", jobs=list(self._held), seconds=round(stalled))
+                log.error("stalled", **self._named(), seconds=round(stalled))
                 continue
             try:
                 self._beat()
             except SQLAlchemyError as error:
                 # Postgres is away, or read-only while it fails over: a lease that nobody has reaped can still be renewed, so keep trying.
-                log.warning("heartbeat_missed", jobs=list(self._held), error=str(error).splitlines()[0])
+                log.warning("heartbeat_missed", **self._named(), error=str(error).splitlines()[0])
                 self._runtime.meter.count(metrics.HEARTBEATS_MISSED)
+
+    def _named(self) -> dict[str, list[str]]:
+        """Which jobs are held and whose, for the log."""
+        with self._lock:
+            claims = [held.claim for held in self._held.values()]
+        return {"jobs": [claim.job.id for claim in claims], "tenants": sorted({claim.tenant_id for claim in claims})}
 
     def _beat(self) -> None:
         with self._lock:

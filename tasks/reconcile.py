@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from db import census, ledger, registry
 from db.models import TERMINAL, Json
 from tasks import metrics, problems, status
+from tasks.erase import follow_all
 from tasks.runtime import Runtime
 
 log = structlog.get_logger()
@@ -37,11 +38,12 @@ def reconcile_once(runtime: Runtime) -> dict[str, int]:
     for found in [_tell(runtime, moved) for moved in reaped]:
         if not found["batch"]:  # one that ended with its last item
             runtime.meter.count(metrics.LEASES_REAPED, found["kind"])
-    return {"reaped": len(reaped), "expired": len(expired), "cancelled": len(ended)}
+    return {"reaped": len(reaped), "expired": len(expired), "cancelled": len(ended), "erased": follow_all(runtime)}
 
 
 def _tell(runtime: Runtime, moved: ledger.Moved) -> Json:
     """Mirror a job that a sweep moved, and count its end if it is one. Returns its document."""
+    log.info("job_swept", job=moved.job_id, tenant=moved.tenant_id, state=moved.state)
     found = status.fresh(runtime, moved.tenant_id, moved.job_id)
     if moved.state in TERMINAL:
         metrics.count_end(runtime.meter, found)

@@ -13,7 +13,7 @@ from celery.signals import task_failure, worker_process_init, worker_process_shu
 
 from db import ledger
 from db.models import TERMINAL
-from tasks import logs, metrics, problems, status
+from tasks import metrics, problems, status
 from tasks.celery import app
 from tasks.execute import run
 from tasks.jobs import SERVES
@@ -38,7 +38,6 @@ class Bench:
     def open(cls) -> Workshop:
         if cls.shop is None:
             settings = load()
-            logs.configure(settings)
             cls.shop = open_workshop(open_runtime(settings, "worker"))
             cls.shop.runtime.serve(role(settings.host))
         return cls.shop
@@ -89,7 +88,8 @@ def child_died(task_id: str = "", exception: BaseException | None = None, **_: A
             found = status.fresh(runtime, job.tenant_id, job.job_id)
             if job.state in TERMINAL:
                 metrics.count_end(runtime.meter, found)
-    log.error("child_died", jobs=[job.job_id for job in moved], reason=str(exception))
+    whose = sorted({job.tenant_id for job in moved})
+    log.error("child_died", jobs=[job.job_id for job in moved], tenants=whose, reason=str(exception))
 
 
 @worker_shutting_down.connect

@@ -1,7 +1,41 @@
 """How gunicorn serves: gevent workers, each of which imports the app after patching, so that psycopg waits without blocking others."""
 
+import logging
+import re
+import sys
 from typing import Any
 
+from gunicorn import glogging
+
+from tasks import logs
+from tasks.settings import load
+
+#: Lines of gunicorn's that go on with what a client sent: a path, a header, maybe a key.
+_QUOTES = re.compile(r"Invalid request from ip=\S*(?=: )|Error handling request(?= )")
+
+
+class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn is untyped
+    """gunicorn's own lines, from the master's first, in the shape of ours."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        logs.configure(load())
+        self.error_log.handlers.clear()
+        self.error_log.setLevel(logging.NOTSET)
+        self.error_log.propagate = True
+        self.error_log.addFilter(unquoted)
+
+
+def unquoted(record: logging.LogRecord) -> bool:
+    """Of a request that gunicorn refuses or fails at, the kind of error is told and not the request."""
+    quotes = _QUOTES.match(record.getMessage())
+    if quotes:
+        kind = sys.exc_info()[0]
+        record.msg, record.args = f"{quotes[0]}: {kind.__name__ if kind else 'unknown'}", ()
+    return True
+
+
+logger_class = Logger
 worker_class = "gevent"
 worker_connections = 1000
 # The master must not import the app: psycopg imported before gevent's patching blocks the whole process at each query.

@@ -301,7 +301,7 @@ class Hub:
 
     def _give(self, feed: Feed, found: Document | None, trouble: NotFound | SQLAlchemyError | None) -> None:
         if trouble is not None and feed.trouble is None:
-            log.warning("job_not_looked_up", job=feed.about[1], error=type(trouble).__name__)
+            log.warning("job_not_looked_up", tenant=feed.about[0], job=feed.about[1], error=type(trouble).__name__)
         with self._lock:
             feed.trouble = trouble
             for watcher in feed.watchers:
