@@ -125,7 +125,8 @@ def retry(runtime: Runtime, asker: Asker, job_id: str) -> Submitted:
         old = ledger.get(session, asker.tenant_id, job_id)
         again = 1 if old.children is None else old.children - ledger.item_counts(session, old.id).get(SUCCEEDED, 0)
         ledger.admit(session, asker.tenant_id, old.queue, again, max_queue=runtime.settings.max_queue)
-        new = ledger.retry(session, asker.tenant_id, job_id, deadline_s=runtime.settings.deadline_s)
+        deadline_s = runtime.settings.deadline_s if old.children is None else runtime.settings.batch_deadline_s
+        new = ledger.retry(session, asker.tenant_id, job_id, deadline_s=deadline_s)
         return Submitted(new, deduplicated=new.retry_of != job_id)
 
     return _once(runtime, asker, place)

@@ -15,7 +15,7 @@ from tasks.problems import CATALOGUE, problem
 from webapp.auth import BELOW, PREFIX, scope_of
 from webapp.bodies import Parser
 from webapp.context import asked
-from webapp.examples import EXAMPLES, Example
+from webapp.examples import EXAMPLES, PROBLEMS, Example
 from webapp.problems import MEDIA_TYPE, RETRY_AFTER, fault, invalid, pointer
 from webapp.schemas.parameters import HEADERS, IDEMPOTENCY_KEY, PATHS, always, sometimes
 
@@ -23,6 +23,8 @@ Document = dict[str, Any]
 
 #: Where the document keeps, while it is being made, the headers and the codes that a view declared.
 _READS, _REFUSES = "x-reads", "x-refuses"
+#: Where it tells the schema of each event of a stream, for which OpenAPI 3.1 has no word.
+EVENTS = "x-events"
 _METHODS = ("get", "put", "post", "delete")
 #: What everything below PREFIX can answer, whatever it is.
 _BEHIND_THE_DOOR = ("unauthenticated", "forbidden_scope", "not_acceptable", "rate_limited", "internal", "unavailable")
@@ -66,6 +68,12 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]  # untyped
     def reads(*headers: Mapping[str, Any]) -> Callable[..., Any]:
         """The headers that a view reads. (`doc(parameters=…)` would take the place of the query's.)"""
         decorator: Callable[..., Any] = SmorestBlueprint.doc(**{_READS: list(headers)})
+        return decorator
+
+    @staticmethod
+    def tells(events: Mapping[str, type[Schema]]) -> Callable[..., Any]:
+        """The events of a stream, and what the data of each holds."""
+        decorator: Callable[..., Any] = SmorestBlueprint.doc(**{EVENTS: dict(events)})
         return decorator
 
     def _prepare_arguments_doc(self, doc: Document, doc_info: Document, **about: Any) -> Document:
@@ -209,7 +217,7 @@ def _refusal(codes: list[str]) -> Document:
 
 
 def _example(code: str) -> Document:
-    return problem(code, CATALOGUE[code].cause) | {"instance": _REQUEST_ID}
+    return {**PROBLEMS.get(code, problem(code, CATALOGUE[code].cause)), "instance": _REQUEST_ID}
 
 
 def _joined(one: Document, other: Document) -> Document:

@@ -20,6 +20,8 @@ from webapp.auth import still_admitted
 from webapp.context import runtime, tenant_id, wsgi
 from webapp.contract import Blueprint
 from webapp.hub import Document, Hub, Watcher, hub
+from webapp.schemas.events import EventItem, EventMetric, EventProgress, EventReset, EventState, EventWarning
+from webapp.schemas.jobs import Job
 from webapp.schemas.parameters import LAST_EVENT_ID, always
 
 blp = Blueprint("events", __name__, description="What happens to a job, as it happens")
@@ -32,20 +34,47 @@ HEARTBEAT = ":\n\n"
 NOWHERE = Place(0, 0)
 #: A client that takes nothing for so long is gone, and its place is free; the kernel alone would wait for a quarter of an hour.
 GONE_MS = 60_000
+#: Every event there is, and what its data holds.
+EVENTS = {
+    "snapshot": Job,
+    "state": EventState,
+    "progress": EventProgress,
+    "metric": EventMetric,
+    "item": EventItem,
+    "warning": EventWarning,
+    "end": Job,
+    "reset": EventReset,
+}
+_STREAM = {
+    "type": "string",
+    "description": "Blocks of lines `id: …`, `event: …` and `data: …`, parted by empty lines (the event stream format of HTML).",
+}
 
 
 @blp.route("/jobs/<job_id>/events")
 @blp.reads(LAST_EVENT_ID)
-@blp.response(200, {"type": "string"}, content_type=MEDIA_TYPE, headers=always("Cache-Control"))
+@blp.tells(EVENTS)
+@blp.response(200, _STREAM, content_type=MEDIA_TYPE, headers=always("Cache-Control"))
 @blp.alt_response(204, headers=always("Cache-Control"), description="The client has seen the end: it need not come back.", success=True)
 @blp.refuses("job_not_found", "too_many_streams", "streams_saturated")
 def watch_job(job_id: str) -> Response:
     """Watch a job as server-sent events
 
-    Each has an `id`, an `event` and one JSON object as `data`. A stream begins with `snapshot`, the job as GET /jobs/{job_id} shows it.
-    Then come `state` and `progress` (how it stands), `metric` (an epoch), `item` (an item of a batch ended), `warning`, and at last `end`,
-    again the whole job; then the server closes. `Last-Event-ID` goes on after that event. Where what came after it is not known any more,
-    `reset` says so and a `snapshot` follows. A comment is sent every 15 s; after an hour the server closes, and the client comes back.
+    Each has an `id`, an `event` and one JSON object as `data`, on one line. `x-events` names the schema of each event's data:
+
+    | event | when | data |
+    |---|---|---|
+    | `snapshot` | first, and after `reset` | `Job`, as GET /jobs/{job_id} shows it |
+    | `state` | another state, or another try | `EventState` |
+    | `progress` | further in the same state | `EventProgress` |
+    | `metric` | an epoch of a training ended | `EventMetric` |
+    | `item` | an item of a batch ended | `EventItem` |
+    | `warning` | just before the end | `EventWarning` |
+    | `end` | last; then the server closes | `Job` |
+    | `reset` | what came after `Last-Event-ID` is not known any more | `EventReset`; forget what was heard: a `snapshot` follows |
+
+    Come back with the last `id` as `Last-Event-ID` to go on after that event, without a new `snapshot`; after `end` the answer is 204. A
+    comment (`:`) is sent every 15 s. After an hour, or when the service restarts, the server closes before the end: come back.
     """
     found = status.read(runtime(), tenant_id(), job_id)
     last = request.headers.get("Last-Event-ID") or None

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from ml.errors import (
+    ArtefactCorrupt,
+    FeatureMissing,
+    FlatLine,
+    InsufficientData,
+    InsufficientRecentData,
+    ModelError,
+    ScenarioOutOfBounds,
+    TrainingDiverged,
+)
+from ml.requirement import Requirement
+from tasks.problems import problem
+from webapp.problems import Refusal, fault, invalid
 
 
 @dataclass(frozen=True)
@@ -30,7 +45,9 @@ _FIRST_DAY = datetime(2026, 9, 1, 6, tzinfo=UTC)
 _MORNINGS = [f"{_FIRST_DAY + timedelta(days=n):%Y-%m-%dT%H:%M:%SZ}" for n in range(40)]
 FORTY_DAYS = "at,rhr,asleep_min\n" + "".join(f"{at},{56 + n % 5},{400 + 10 * (n % 7)}\n" for n, at in enumerate(_MORNINGS))
 
-TRAINING, FORECAST, WHAT_IF, BATCH, ITEM, RETRIED, SECOND, EVERYONE = (f"job_01KAG2Z5X8Q0V7M4R3T6W9Y1A{letter}" for letter in "ABCDEFGH")
+TRAINING, FORECAST, WHAT_IF, BATCH, ITEM, RETRIED, SECOND, EVERYONE, SECOND_ITEM = (
+    f"job_01KAG2Z5X8Q0V7M4R3T6W9Y1A{letter}" for letter in "ABCDEFGHJ"
+)
 MODEL = "mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1BA"
 CURSOR = "WyI4OWU5MjdkNjFiYzciLCAzXQ"
 ACTOR = "key:3c3fbe28727a"
@@ -295,6 +312,76 @@ INSUFFICIENT = {
     "in_jobs_only": False,
 }
 
+_BESIDES: tuple[ModelError | Refusal, ...] = (
+    invalid(
+        fault("/horizon", "out_of_bounds", "Must be greater than or equal to 1 and less than or equal to 168."),
+        fault("/levle", "unknown_field", "Unknown field."),
+    ),
+    InsufficientData(
+        [
+            Requirement("rhr.days", 12, 30, "day", met=False, eta="2026-10-31"),
+            Requirement("window_rows", 12, 20, "row", met=False),
+        ]
+    ),
+    InsufficientRecentData(
+        "9 of the last 30 rows of rhr are known; the model reads 30 and needs half of them.",
+        have=9,
+        need=30,
+        data_until="2026-10-12T06:00:00Z",
+    ),
+    FlatLine("rhr is 58 on all 42 rows.", channel="rhr"),
+    FeatureMissing("No rows of stress_score; there are asleep_min, rhr.", channels=["stress_score"], available=["asleep_min", "rhr"]),
+    ScenarioOutOfBounds(
+        "Scenario 'more sleep' takes asleep_min to 520; learned from 400 to 460.", scenario="more sleep", out_of_support=[OUTSIDE]
+    ),
+    TrainingDiverged("The loss left the numbers in epoch 3; a lower learning rate may help.", epoch=3),
+    ArtefactCorrupt("weights.safetensors has hash 5f1d0c2ab3e4…, not 9f2b9f2b9f2b….", file="weights.safetensors"),
+)
+#: Problems that bring members of their own; of all others the document shows the catalogue's words.
+PROBLEMS: Mapping[str, Mapping[str, Any]] = {error.code: problem(error.code, error.detail, **error.extra) for error in _BESIDES}
+
+
+def _brief(**about: Any) -> dict[str, Any]:
+    """What changes in the training while it runs, but for what is told about it."""
+    names = ("id", "estimated_finish_at", "progress", "seq")
+    return {name: QUEUED_TRAINING[name] for name in names} | {"state": "running", "rev": 2, "attempt": 1} | about
+
+
+def _figures(epoch: int) -> dict[str, Any]:
+    return {"epoch": epoch, "epochs": 60, "train_loss": 0.5 / epoch, "val_loss": 0.6 / epoch, "best_epoch": epoch}
+
+
+RESET = {"detail": "What happened meanwhile is not known any more; how the job stands now follows."}
+ALL_FAILED = {"total": 1, "failed": 1}
+ENDED_ITEM = {
+    "job": SECOND_ITEM,
+    "entity": "user-42",
+    "target": "rhr",
+    "state": "failed",
+    "error": PROBLEMS["training_diverged"],
+    "items": ALL_FAILED,
+}
+FAILED_BATCH = _batch(
+    EVERYONE,
+    1,
+    kind="train",
+    queue={"name": "train", "position": None},
+    state="failed",
+    terminal=True,
+    rev=2,
+    finished_at="2026-10-12T07:01:20.502Z",
+    expires_at="2026-11-11T07:01:20.502Z",
+    progress={"items": ALL_FAILED},
+    result=ALL_FAILED | {"succeeded": 0, "cancelled": 0, "has_failures": True},
+    error=problem("batch_failed", "0 of 1 items succeeded; each item says why."),
+)
+
+
+def _stream(*events: tuple[str, str, Mapping[str, Any]]) -> str:
+    """Events as they are sent: place, name and data of each."""
+    return "".join(f"id: {place}\nevent: {event}\ndata: {json.dumps(data)}\n\n" for place, event, data in events)
+
+
 EXAMPLES: tuple[Example, ...] = (
     Example("list_recipes", "The presets of this operator", answer={"data": [RECIPE]}),
     Example(
@@ -386,8 +473,29 @@ EXAMPLES: tuple[Example, ...] = (
         "The events of a training that succeeded",
         {"job_id": TRAINING},
         headers={"Accept": "text/event-stream"},
-        answer='id: 3-1022\nevent: snapshot\ndata: {"id": "…", "state": "succeeded", …}\n\n'
-        'id: 3-1023\nevent: end\ndata: {"id": "…", "state": "succeeded", …}\n\n',
+        answer=_stream(("3-1022", "snapshot", DONE_TRAINING), ("3-1023", "end", DONE_TRAINING)),
+        answer_type="text/event-stream",
+    ),
+    Example(
+        "watch_job",
+        "What was told after the first event, for a client that was cut off",
+        {"job_id": TRAINING},
+        headers={"Accept": "text/event-stream", "Last-Event-ID": "1-1023"},
+        answer=_stream(
+            ("2-1023", "state", _brief()),
+            ("2-2046", "metric", {"attempt": 1} | _figures(1)),
+            ("2-2047", "progress", _brief(seq=1, progress={"phase": "fit", "fraction": 0.067} | _figures(1))),
+            ("2-3071", "metric", {"attempt": 1} | _figures(2)),
+            ("3-1023", "end", DONE_TRAINING),
+        ),
+        answer_type="text/event-stream",
+    ),
+    Example(
+        "watch_job",
+        "A Last-Event-ID after which nothing is known any more",
+        {"job_id": TRAINING},
+        headers={"Accept": "text/event-stream", "Last-Event-ID": "1-7"},
+        answer=_stream(("0-0", "reset", RESET), ("3-1022", "snapshot", DONE_TRAINING), ("3-1023", "end", DONE_TRAINING)),
         answer_type="text/event-stream",
     ),
     Example("get_result", "What the training brought", {"job_id": TRAINING}, answer={"job": TRAINING, "kind": "train", "result": TRAINED}),
@@ -410,7 +518,7 @@ EXAMPLES: tuple[Example, ...] = (
         body={"entity": "user-42", "target": "rhr", "horizon": 7, "level": 0.9},
         answer=_job(FORECAST) | DONE | {"queue": {"name": "interactive", "position": None}, "result": {"forecast": FORETOLD}},
     ),
-    Example("get_forecast", "The newest forecast", {"entity": "user-42", "target": "rhr"}, answer=FORETOLD),
+    Example("get_forecast", "The newest forecast", {"entity": "user-42", "target": "rhr"}, answer=FORETOLD | {"stale": False}),
     Example(
         "what_if",
         "An hour more sleep in the last three nights, or eight hours in every night",
@@ -491,6 +599,14 @@ EXAMPLES: tuple[Example, ...] = (
         "What is under way",
         query={"state": "running", "limit": 1},
         answer=_page(_batch(EVERYONE, 1, kind="train", queue={"name": "train", "position": None}, progress={}), more=True),
+    ),
+    Example(
+        "watch_job",
+        "How the batch ended: no item succeeded",
+        {"job_id": EVERYONE},
+        headers={"Accept": "text/event-stream", "Last-Event-ID": "1-1023"},
+        answer=_stream(("2-2046", "item", ENDED_ITEM), ("2-2047", "end", FAILED_BATCH)),
+        answer_type="text/event-stream",
     ),
     Example(
         "activate",

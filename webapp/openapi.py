@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib.metadata import distribution
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from flask_smorest import Api as SmorestApi
 from marshmallow import Schema, fields
 
 from tasks.problems import CATALOGUE, Kind
-from webapp.contract import Blueprint, complete
+from webapp.contract import EVENTS, Blueprint, complete
 from webapp.paths import NameConverter, name_schema
 from webapp.problems import Refusal
 from webapp.schemas.parameters import always
@@ -83,11 +84,20 @@ class Converter(OpenAPIConverter):
     def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
         told: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
         said = vars(type(schema)).get("__doc__")
-        return told | {"description": said} if said and type(schema).__module__.startswith("webapp.") else told
+        return told | {"description": cleandoc(said)} if said and type(schema).__module__.startswith("webapp.") else told
 
 
 class Plugin(MarshmallowPlugin):
+    """apispec's, which finds schemas where OpenAPI has them, knowing also those of events."""
+
     Converter = Converter
+
+    def operation_helper(self, path: str | None = None, operations: dict[str, Any] | None = None, **about: Any) -> None:
+        super().operation_helper(path, operations, **about)
+        assert self.converter is not None
+        for told in (operations or {}).values():
+            if EVENTS in told:
+                told[EVENTS] = {event: self.converter.resolve_nested_schema(schema) for event, schema in told[EVENTS].items()}  # type: ignore[no-untyped-call]
 
 
 def make_api(app: Flask) -> Any:

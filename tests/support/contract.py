@@ -100,6 +100,16 @@ class Contract:
         here = response.get("$ref", f"#/paths/{_escaped(operation.path)}/{operation.method}/responses/{status}").removeprefix("#")
         return f"{here}/content/{_escaped(mimetype)}/schema"
 
+    def place_of_event(self, operation: Operation, event: str) -> str:
+        """Pointer to the schema of the data of an event, which has to be one that is told of."""
+        assert event in operation.told["x-events"], f"{operation.id}: the event {event} is not documented"
+        return f"/paths/{_escaped(operation.path)}/{operation.method}/x-events/{event}"
+
+    def check_event(self, operation: Operation, event: str, data: Any) -> None:
+        """AssertionError when the document does not tell of this event."""
+        wrong = self.faults(self.place_of_event(operation, event), data)
+        assert not wrong, f"{operation.id} {event}: {'; '.join(wrong[:5])}"
+
     def place_of_request(self, operation: Operation, mimetype: str) -> str:
         return f"/paths/{_escaped(operation.path)}/{operation.method}/requestBody/content/{_escaped(mimetype)}/schema"
 

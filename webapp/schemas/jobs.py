@@ -24,6 +24,7 @@ OUTCOMES = (
     "version_pruned",
     "validation_failed",
     "insufficient_data",
+    "artefact_corrupt",
     "internal",
     *(code for code, kind in CATALOGUE.items() if kind.in_jobs_only),
 )
@@ -83,7 +84,7 @@ class ItemCounts(Out):
 
 
 class Progress(Out):
-    """How far a job is. Empty while it waits."""
+    """How far a job is. Empty while it waits, and of a batch in lists."""
 
     phase = fields.String(metadata=SOMETIMES)
     fraction = fields.Float(validate=validate.Range(0, 1), metadata=SOMETIMES)
@@ -116,14 +117,18 @@ RESULTS = ("TrainResult", "ForecastResult", "WhatIfResult", "BatchResult")
 
 
 class Queue(Out):
-    """Where a job waits."""
+    """Where a job waits. In lists `position` is always null: it is counted for one job at a time."""
 
     name = fields.String(validate=validate.OneOf(QUEUES))
-    position = fields.Integer(allow_none=True, metadata={"description": "How many are ahead; null when not queued."})
+    position = fields.Integer(allow_none=True, metadata={"description": "How many are ahead; null when not queued, and in lists."})
 
 
 class Job(Out):
-    """One asked-for piece of work. Test `terminal`, not the words of `state`."""
+    """One asked-for piece of work. Test `terminal`, not the words of `state`.
+
+    A row of a list is what the ledger holds: there `queue.position` is null, and so may be `estimated_finish_at`, a batch's `progress` is
+    empty, and a running job's is that of its last heartbeat. `GET /jobs/{job_id}` tells all.
+    """
 
     id = fields.String(metadata=JOB_ID)
     kind = fields.String(validate=validate.OneOf(KINDS))
@@ -142,7 +147,8 @@ class Job(Out):
     )
     queue = fields.Nested(Queue)
     estimated_finish_at = fields.String(
-        allow_none=True, metadata=DATE_TIME | {"description": "By the pace of late; null where nobody can say."}
+        allow_none=True,
+        metadata=DATE_TIME | {"description": "By the pace of late; null where nobody can say. In lists, told of running trainings alone."},
     )
     progress = fields.Dict(metadata=shaped("Progress"))
     attempt = fields.Integer(metadata={"description": "Tries so far."})
@@ -182,7 +188,12 @@ class ItemQuery(PageQuery):
 
 
 class WaitQuery(In):
-    wait = Decimal(0, 3600, load_default=0.0, metadata={"description": "Seconds to wait for a change; cut at the server's limit (30)."})
+    wait = Decimal(
+        0,
+        3600,
+        load_default=0.0,
+        metadata={"description": "Seconds to wait for a change; cut at the server's limit (30), and none where too many wait."},
+    )
 
 
 class Result(Out):

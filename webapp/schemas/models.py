@@ -103,8 +103,12 @@ class Whom(Submission):
     """Exactly one of `entity`, `entities` and `selector`."""
 
     entity = Name(metadata={"description": "One entity."})
-    entities = Several(Name(), 1, MOST_ENTITIES, metadata={"description": "A batch."})
-    selector = fields.Nested(Selector, metadata={"description": "A batch of all that it finds; {} finds all."})
+    entities = Several(
+        Name(), 1, MOST_ENTITIES, metadata={"description": "A batch. The setting MAX_BATCH allows fewer (10,000 unless set): else 422."}
+    )
+    selector = fields.Nested(
+        Selector, metadata={"description": "A batch of all that it finds; {} finds all. More than MAX_BATCH are refused with 422."}
+    )
 
     @validates_schema
     def one_of_three(self, data: dict[str, Any], **_: Any) -> None:

@@ -21,10 +21,19 @@ PATHS: Mapping[str, Told] = {
         "schema": _NAME,
     },
     "target": {"description": "The channel that is forecast.", "schema": _NAME},
-    "model_id": {"description": "Id of a model.", "schema": _SEGMENT},
-    "semver": {"description": "Number of a version.", "schema": _SEGMENT | {"maxLength": 40}},
-    "job_id": {"description": "Id of a job.", "schema": _SEGMENT},
-    "code": {"description": "Code of a problem.", "schema": _SEGMENT},
+    "model_id": {
+        "description": "Id of a model, as `GET /models` or a training's `result` tells it; that of the example is made up.",
+        "schema": _SEGMENT,
+    },
+    "semver": {
+        "description": "Number of a version, as `GET /models/{model_id}/versions` lists them.",
+        "schema": _SEGMENT | {"maxLength": 40},
+    },
+    "job_id": {
+        "description": "Id of a job: `id` of the answer to a submission, or of a row of `GET /jobs`; that of the example is made up.",
+        "schema": _SEGMENT,
+    },
+    "code": {"description": "Code of a problem, as `GET /problems` lists them.", "schema": _SEGMENT},
 }
 
 #: Headers that views read.
@@ -39,7 +48,8 @@ PREFER = {
     "in": "header",
     "name": "Prefer",
     "schema": {"type": "string"},
-    "description": "`wait=n`: seconds (0 to 30) that the client would wait for the result (RFC 7240). Anything else is no preference.",
+    "description": "`wait=n`: seconds that the client would wait for the job's end (RFC 7240), 30 at most. 200 when it ended "
+    "meanwhile, also as failed: look at `state`. Anything else is no preference. The client's timeout has to be longer.",
 }
 IF_NONE_MATCH = {
     "in": "header",
@@ -76,8 +86,14 @@ HEADERS: Mapping[str, Told] = {
     },
     "Preference-Applied": {"description": "`wait` when `Prefer: wait=n` was heeded.", "schema": {"type": "string", "const": "wait"}},
     "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string", "const": 'Bearer realm="fleetcast"'}},
-    "RateLimit": {"description": "What is left of the tenant's rate, and when there will be more.", "schema": {"type": "string"}},
-    "RateLimit-Policy": {"description": "The tenant's rate: `q` requests in `w` seconds.", "schema": {"type": "string"}},
+    "RateLimit": {
+        "description": "Sent with `rate_limited` alone: nothing is left of the tenant's rate (`r`), and there will be more in `t` seconds.",
+        "schema": {"type": "string"},
+    },
+    "RateLimit-Policy": {
+        "description": "Sent with `rate_limited` alone: the tenant's rate, `q` requests in `w` seconds.",
+        "schema": {"type": "string"},
+    },
     "Vary": {"description": "The answer depends on this header of the request.", "schema": {"type": "string"}},
     "Content-Disposition": {"description": "A name for the file.", "schema": {"type": "string"}},
     "Content-Digest": {"description": "SHA-256 of the body (RFC 9530).", "schema": {"type": "string", "pattern": "^sha-256=:.+:$"}},

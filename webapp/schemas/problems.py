@@ -60,14 +60,27 @@ class Problem(Out):
     code = fields.String(validate=validate.OneOf(tuple(CATALOGUE)))
     detail = fields.String()
     instance = fields.String(metadata=SOMETIMES | {"description": "Id of the request; a job's error has none."})
-    retryable = fields.Boolean(metadata={"description": "The same request may succeed later."})
+    retryable = fields.Boolean(
+        metadata={
+            "description": "The same request may succeed later: after Retry-After where that is sent, else with a back-off of the client's "
+            "own. In a job's `error`: POST /jobs/{job_id}/retry may succeed."
+        }
+    )
     hint = fields.String(metadata=SOMETIMES | {"description": "What to do."})
-    errors = fields.List(fields.Nested(Fault), metadata=SOMETIMES)
-    requirements = fields.List(fields.Nested(Requirement), metadata=SOMETIMES)
-    channels = fields.List(fields.String(), metadata=SOMETIMES)
-    available = fields.List(fields.String(), metadata=SOMETIMES)
-    scenario = fields.String(metadata=SOMETIMES)
-    out_of_support = fields.List(fields.Dict(metadata=shaped("OutOfSupport")), metadata=SOMETIMES)
+    errors = fields.List(
+        fields.Nested(Fault), metadata=SOMETIMES | {"description": "With `validation_failed`: each field that is wrong, a hundred at most."}
+    )
+    requirements = fields.List(
+        fields.Nested(Requirement),
+        metadata=SOMETIMES | {"description": "With `insufficient_data`: what the data must have, met or not."},
+    )
+    channels = fields.List(fields.String(), metadata=SOMETIMES | {"description": "With `feature_missing`: those that are missing."})
+    available = fields.List(fields.String(), metadata=SOMETIMES | {"description": "With `feature_missing`: those that are there."})
+    scenario = fields.String(metadata=SOMETIMES | {"description": "With `scenario_out_of_bounds`: its name."})
+    out_of_support = fields.List(
+        fields.Dict(metadata=shaped("OutOfSupport")),
+        metadata=SOMETIMES | {"description": "With `scenario_out_of_bounds`: how far it goes outside."},
+    )
 
 
 class Cause(Out):

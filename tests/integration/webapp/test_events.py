@@ -19,6 +19,7 @@ from tasks import lease, status, submit
 from tasks.lease import Lease
 from tasks.problems import problem
 from tasks.submit import Asker, TrainOrder
+from tests.support.contract import contract_of
 from tests.support.listening import Heard, Listener
 from tests.support.own_redis import OwnServer, own_server
 from tests.support.road import SMALL, ingest, settings_for, wave, work_off, workshop
@@ -37,11 +38,14 @@ def look(caller: Caller, job: str, last: str | None = None) -> TestResponse:
 
 @contextmanager
 def listening(caller: Caller, job: str, last: str | None = None) -> Iterator[Listener]:
-    """A client of its own, as each stream is a connection of its own."""
+    """A client of its own, as each stream is a connection of its own. Whatever it hears has to be as the document tells."""
     answer = look(Caller(caller.client.application.test_client(), caller.tenant_id, caller.key), job, last)
     assert (answer.status_code, answer.mimetype) == (200, "text/event-stream")
     with Listener(answer.iter_encoded(), answer.close) as listener:
         yield listener
+    contract = contract_of(caller.client.application)
+    for heard in listener.heard:
+        contract.check_event(contract.operations["watch_job"], heard.event, heard.data)
 
 
 def whole(caller: Caller, job: str, last: str | None = None) -> list[Heard]:
@@ -191,9 +195,17 @@ def run(house: House, job: str, epochs: int) -> Lease:
     claim = house.claim(job)
     held = Lease(house.runtime, [claim])
     for epoch in range(1, epochs + 1):
-        held.progress(job, "fit", epoch=epoch)
-        held.tell(job)
+        tell(held, job, epoch)
     return held
+
+
+def figures(epoch: int) -> dict[str, Any]:
+    return {"epoch": epoch, "epochs": 100, "train_loss": 0.5, "val_loss": 0.6, "best_epoch": epoch}
+
+
+def tell(held: Lease, job: str, epoch: int) -> None:
+    held.progress(job, "fit", **figures(epoch))
+    held.tell(job)
 
 
 def test_coming_back_to_a_job_that_goes_on(house: House, ready: Caller, job: str) -> None:
@@ -201,12 +213,10 @@ def test_coming_back_to_a_job_that_goes_on(house: House, ready: Caller, job: str
         held = run(house, job, 3)
         listener.until(lambda them: them.names.count("metric") == 3)
         mark = next(each for each in listener.heard if each.event == "metric")
-    held.progress(job, "fit", epoch=4)
-    held.tell(job)
+    tell(held, job, 4)
     with listening(ready, job, mark.id) as again:
         again.until(lambda them: them.names.count("metric") == 3)
-        held.progress(job, "fit", epoch=5)
-        held.tell(job)
+        tell(held, job, 5)
         again.until(lambda them: them.names.count("metric") == 4)
     assert "snapshot" not in again.names
     assert [each.data["epoch"] for each in again.heard if each.event == "metric"] == [2, 3, 4, 5]
@@ -232,14 +242,13 @@ def test_an_id_that_was_trimmed(house: House, ready: Caller, job: str) -> None:
         listener.hears("snapshot")
     board = house.runtime.board
     for n in range(0, EVENTS_KEPT + 400, 200):
-        told = [Told("metric", {"epoch": n + i}, late=True) for i in range(200)]
+        told = [Told("metric", {"attempt": 1} | figures(n + i), late=True) for i in range(200)]
         found = status.read(house.runtime, ready.tenant_id, job)
         assert board.show(ready.tenant_id, job, found["rev"], found["seq"], found, 15, News(told, 60)) is not None
     with listening(ready, job, listener.heard[-1].id) as again:
         again.until(lambda them: len(them.heard) >= 2)
         restarted(again.heard)
-        held.progress(job, "fit", epoch=9999)
-        held.tell(job)
+        tell(held, job, 9999)
         again.until(lambda them: them.heard[-1].data.get("epoch") == 9999)
 
 
@@ -248,8 +257,7 @@ def test_a_redis_that_was_emptied_while_the_client_was_away(house: House, ready:
     with listening(ready, job) as listener:
         listener.hears("snapshot")
     house.runtime.memory.flushdb()
-    held.progress(job, "fit", epoch=3)
-    held.tell(job)
+    tell(held, job, 3)
     with listening(ready, job, listener.heard[-1].id) as again:
         again.until(lambda them: len(them.heard) >= 2)
         restarted(again.heard)
@@ -267,12 +275,10 @@ def test_redis_emptied_in_mid_stream(house: House, ready: Caller, job: str) -> N
         held = run(house, job, 2)
         listener.until(lambda them: them.names.count("metric") == 2)
         house.runtime.memory.flushdb()
-        held.progress(job, "fit", epoch=3)
-        held.tell(job)
+        tell(held, job, 3)
         listener.hears("reset", "snapshot")
         assert listener.heard[-1].data["progress"]["epoch"] == 3
-        held.progress(job, "fit", epoch=4)
-        held.tell(job)
+        tell(held, job, 4)
         listener.hears("snapshot", "metric")
         house.runtime.memory.flushdb()
         house.publish(ready, job, claim=held._held[job].claim)
@@ -323,8 +329,7 @@ def test_redis_away_in_mid_stream(shaky: House, server: OwnServer) -> None:
         time.sleep(0.1)
         held = Lease(shaky.runtime, [claim])
         held._seq = 7
-        held.progress(job, "fit", epoch=8)
-        held.tell(job)
+        tell(held, job, 8)
         listener.until(lambda them: "reset" in them.names, 5)
         assert [each.event for each in listener.heard if each.event in ("reset", "snapshot")] == ["snapshot", "reset", "snapshot"]
         server.kill()

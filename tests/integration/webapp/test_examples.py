@@ -11,12 +11,33 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from tasks import status
+from tasks.lease import Lease
+from tasks.problems import problem
 from tests.support.asking import ask
 from tests.support.contract import contract_of
+from tests.support.listening import Heard, events
 from tests.support.web import Caller, House, make_house, make_runtime
 from webapp.examples import EXAMPLES, Example
 
+STREAM = "text/event-stream"
 Deed = Callable[[House, Caller, Any], Any]
+
+
+def _train(house: House, caller: Caller, job: Any) -> None:
+    """Two epochs, of which watchers are told, and a version."""
+    claim = house.claim(job["id"])
+    held = Lease(house.runtime, [claim])
+    for epoch in (1, 2):
+        held.progress(job["id"], "fit", fraction=0.1, epoch=epoch, epochs=60, train_loss=0.5, val_loss=0.6, best_epoch=epoch)
+    held.tell(job["id"])
+    house.publish(caller, job["id"], claim=claim)
+
+
+def _fail_item(house: House, caller: Caller, jobs: Any) -> None:
+    """The only one of the batch that is listed first."""
+    [item] = caller.get(f"/jobs/{jobs['data'][0]['id']}/items").json["data"]
+    house.fail(caller, item["id"], problem("training_diverged", "The loss left the numbers.", epoch=3))
 
 
 def _train_again(house: House, caller: Caller, _: Any) -> None:
@@ -27,10 +48,11 @@ def _train_again(house: House, caller: Caller, _: Any) -> None:
 
 #: What happens between two examples, where a worker does its part: by operation, and by how often it was shown before.
 DEEDS: Mapping[tuple[str, int], Deed] = {
-    ("train", 0): lambda house, caller, job: house.publish(caller, job["id"]),
+    ("train", 0): _train,
     ("predict", 0): lambda house, caller, job: house.forecast(caller, job["id"]),
     ("what_if", 0): lambda house, caller, job: house.compare(caller, job["id"]),
     ("retry_job", 0): _train_again,
+    ("list_jobs", 0): _fail_item,
     ("list_activations", 0): lambda house, *_: house.shelve(),
 }
 
@@ -40,7 +62,8 @@ def house(engine: Engine, redis_url: str, tmp_path: Path) -> House:
     return make_house(make_runtime(engine, redis_url, model_dir=tmp_path))
 
 
-def test_the_story(house: House, me: Caller) -> None:
+def test_the_story(house: House, me: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "BATCH_TTL_S", 0.001)  # the items of a batch are counted whenever one ends
     contract, known, told = contract_of(house.app), dict[str, str](), Counter[str]()
     for example in EXAMPLES:
         operation, where = contract.operations[example.operation], f"{example.operation}: {example.summary}"
@@ -52,6 +75,8 @@ def test_the_story(house: House, me: Caller) -> None:
             assert fits(example.answer, answer.json), (where, answer.json)
         elif answer.data:
             assert answer.mimetype == example.answer_type, where
+            if answer.mimetype == STREAM:
+                assert streams_fit(read_stream(example.answer), read_stream(answer.text)), (where, answer.text)
         deed = DEEDS.get((example.operation, told[example.operation]), lambda *_: None)
         deed(house, me, answer.json if answer.data and answer.is_json else None)
         told[example.operation] += 1
@@ -64,6 +89,8 @@ def test_an_answer_shown_fits_its_schema(house: House, example: Example) -> None
     operation = contract.operations[example.operation]
     if example.answer_type == "application/json" and example.answer is not None:
         assert contract.faults(contract.place(operation, str(example.status), example.answer_type), example.answer) == []
+    for heard in read_stream(example.answer) if example.answer_type == STREAM else ():
+        contract.check_event(operation, heard.event, heard.data)
     if example.body is not None and example.media_type == "application/json":
         assert contract.faults(contract.place_of_request(operation, example.media_type), example.body) == []
 
@@ -96,3 +123,13 @@ def fits(shown: Any, real: Any) -> bool:
     if isinstance(shown, list) and isinstance(real, list):
         return not shown or not real or fits(shown[0], real[0])
     return shown is None or real is None or isinstance(shown, type(real)) or {type(shown), type(real)} == {int, float}
+
+
+def read_stream(text: str) -> list[Heard]:
+    return [heard for heard in events([text.encode()]) if heard is not None]
+
+
+def streams_fit(shown: list[Heard], real: list[Heard]) -> bool:
+    """Whether two streams tell of the same events at the same places, and what they bring fits."""
+    told, heard = ([(each.id, each.event) for each in stream] for stream in (shown, real))
+    return told == heard and all(fits(one.data, other.data) for one, other in zip(shown, real, strict=True))

@@ -14,8 +14,10 @@ from sqlalchemy import create_engine
 
 from db.models import TERMINAL, UNFINISHED
 from ml.baselines import NAIVE
+from ml.errors import ModelError
 from ml.fitted import LSTM
-from tasks.problems import CATALOGUE
+from tasks.problems import CATALOGUE, problem
+from tests.support.contract import contract_of
 from tests.support.web import make_house, make_runtime
 from webapp.contract import Blueprint
 from webapp.examples import EXAMPLES, Example
@@ -24,7 +26,7 @@ from webapp.schemas import jobs, problems, shapes
 
 METHODS = ("get", "put", "post", "delete", "patch")
 #: For people and browsers: no part of the contract.
-PAGES = ("/openapi.json", "/docs", "/redoc")
+PAGES = {("get", "/openapi.json"), ("get", "/docs"), ("get", "/redoc"), ("get", "/docs/assets/{name}")}
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +142,30 @@ def test_errors_are_problems_with_known_codes(document: dict[str, Any]) -> None:
                 assert path.endswith("/result") or {CATALOGUE[code].status for code in codes} == {int(status)}, (path, status)
 
 
-def test_examples_of_problems_are_problems(document: dict[str, Any]) -> None:
+def test_examples_of_problems_are_problems(app: Flask, document: dict[str, Any]) -> None:
     assert document["components"]["examples"].keys() <= CATALOGUE.keys()
+    told = contract_of(app)
     for code, example in document["components"]["examples"].items():
         assert example["value"]["code"] == code
+        assert told.faults("/components/schemas/Problem", example["value"]) == []
+
+
+def test_what_a_problem_brings_besides_is_shown(document: dict[str, Any]) -> None:
+    """Members that the schema tells of only some codes, and those of every error that carries numbers."""
+    shown = {code: example["value"].keys() - problem("internal", "") for code, example in document["components"]["examples"].items()}
+    besides = {code: members - {"instance"} for code, members in shown.items() if members > {"instance"}}
+    optional = {name for name, field in problems.Problem().fields.items() if not field.required} - {"instance", "hint"}
+    assert set().union(*besides.values()) >= optional
+    assert besides.keys() == {"validation_failed", *(kind.code for kind in carriers(ModelError))}
+
+
+def carriers(kind: type[ModelError]) -> Iterator[type[ModelError]]:
+    """The leaves of the tree of errors: what is raised."""
+    below = kind.__subclasses__()
+    for each in below:
+        yield from carriers(each)
+    if not below:
+        yield kind
 
 
 def test_nothing_is_told_that_is_not_used(document: dict[str, Any]) -> None:
@@ -219,11 +241,14 @@ def test_what_comes_in_is_bounded(document: dict[str, Any]) -> None:
 
 
 def test_the_document_knows_every_route(app: Flask, document: dict[str, Any]) -> None:
-    told = {(method, path) for method, path, _, _ in operations(document)}
-    for rule in app.url_map.iter_rules():
-        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
-        if not path.startswith(PAGES):
-            assert {(method.lower(), path) for method in rule.methods or () if method.lower() in METHODS} <= told
+    """And tells of none that is not there."""
+    there = {
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+        if method.lower() in METHODS
+    }
+    assert {(method, path) for method, path, _, _ in operations(document)} | PAGES == there
 
 
 def test_every_operation_names_the_scope_it_needs(document: dict[str, Any]) -> None:
