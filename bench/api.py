@@ -16,7 +16,7 @@ submit train     POST /models/train of an entity with sixty days of data, each w
 poll             GET /jobs/{id} of a finished job that Redis mirrors; against one Redis GET of the same bytes
 poll unchanged   the same with If-None-Match, answered 304; against the same Redis GET
 
-Ours also looks up the API key (once in seven seconds) and checks it against the tenant; bare asks for none. No dispatcher and no worker runs:
+Ours also looks up the API key (once in seven seconds) and the tenant; bare asks for none. No dispatcher and no worker runs:
 what happens after the answer is not measured. Each submitting run begins with empty queues, and its jobs stay in them until it ends.
 """
 

@@ -23,29 +23,37 @@ EVENTS_KEPT = 2000
 #: Places that each step of a document has in the order of its job's events. The last is the document's own; what is told with it stands
 #: before. So many that what comes late, and takes the next free place, does not run into the steps that follow.
 PLACES = 1024
+#: The revision of a status that was buried: higher than any, so that whatever else would be put up there is older.
+BURIED = 2**53
+#: For so long nobody can put a status up that was buried: whoever had read its job before is through by then.
+BURIED_S = 600
+#: Jobs that one command takes down: well within the shortest of timeouts.
+AT_ONCE = 100
 #: How long one hearing waits for something to be told, which is also how long a job newly followed may wait for its first.
 HEAR_MS = 200
 
-# KEYS: the status, its events. ARGV: rev, seq, body, seconds/1000 of the status; then, where something is told: the document's place, how
-# many events are kept, seconds/1000 of them, whether it is the last document, and for each event its name, its data, and 1 if it is told
-# however late it comes.
+# KEYS: the status, its events, and where they tell of an item of a batch, that one's status. ARGV: rev, seq, body, seconds/1000 of the
+# status; then, where something is told: the document's place, how many events are kept, seconds/1000 of them, whether it is the last
+# document, and for each event its name, its data, and 1 if it is told however late it comes.
 #
 # The status takes only what is newer by (rev, seq): a slow writer cannot turn the board back. So do the events, by their place; one that
 # may be late takes the next free place of its revision. `state` is told once for each revision, and after that it is `progress`. Each event
 # names the one that it came after: the first of a stream that was wiped, or faded, names itself, and so nobody takes it for the next one.
+# Of what was buried (its revision is 2^53, and it has no body) nothing is told.
 _SHOW = """
 local rev, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
 local shown = 1
 local held = redis.call('HMGET', KEYS[1], 'rev', 'seq')
 if held[1] then
   local held_rev, held_seq = tonumber(held[1]), tonumber(held[2])
+  if held_rev >= 2^53 then return 0 end
   if held_rev > rev or (held_rev == rev and held_seq >= seq) then shown = 0 end
 end
 if shown == 1 then
   redis.call('HSET', KEYS[1], 'rev', ARGV[1], 'seq', ARGV[2], 'body', ARGV[3])
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
-if #ARGV == 4 then return shown end
+if #ARGV == 4 or (KEYS[3] and tonumber(redis.call('HGET', KEYS[3], 'rev') or 0) >= 2^53) then return shown end
 
 local place, last = tonumber(ARGV[5]), ARGV[8] == '1'
 local top, top_rev, top_number = nil, 0, -1
@@ -73,6 +81,16 @@ for i = 1, count do
 end
 if top then redis.call('PEXPIRE', KEYS[2], ARGV[7]) end
 return shown
+"""
+
+# KEYS: status and events of each job. ARGV: seconds.
+_BURY = """
+for i = 1, #KEYS, 2 do
+  redis.call('UNLINK', KEYS[i], KEYS[i + 1])
+  redis.call('HSET', KEYS[i], 'rev', string.format('%.0f', 2^53), 'seq', 0)
+  redis.call('EXPIRE', KEYS[i], ARGV[1])
+end
+return 1
 """
 
 _PLACE = re.compile(r"([0-9]{1,16})-([0-9]{1,16})")
@@ -120,6 +138,8 @@ class News:
     ttl_s: float
     #: No document follows this one.
     last: bool = False
+    #: The item of a batch that they tell of: its id.
+    item: str | None = None
 
 
 class Event(NamedTuple):
@@ -160,8 +180,10 @@ class Breaker:
 
     def ask(self, question: Callable[[], Answer], miss: Answer) -> Answer:
         """The answer, or `miss` when Redis is away or refuses."""
-        if self._resting():
-            return miss
+        return miss if self._resting() else self.insist(question, miss)
+
+    def insist(self, question: Callable[[], Answer], miss: Answer) -> Answer:
+        """As `ask`, also while others rest: for what is rare and must not be left undone because of one slow answer a moment ago."""
         try:
             answer = question()
         except (redis.ConnectionError, redis.TimeoutError):
@@ -191,6 +213,7 @@ class Board:
         self._redis = client
         self._breaker = breaker or Breaker()
         self._show = client.register_script(_SHOW)
+        self._bury = client.register_script(_BURY)
 
     def show(
         self, tenant: str, job_id: str, rev: int, seq: int, body: Json, ttl_s: float, news: News | None = None, *, head: str = ""
@@ -205,6 +228,8 @@ class Board:
             for told in news.events:
                 arguments += [told.event, "" if told.data is None else to_json(told.data), int(told.late)]
         keys = [key(tenant, job_id), events_key(tenant, job_id)]
+        if news is not None and news.item is not None:
+            keys.append(key(tenant, news.item))
         shown = self._breaker.ask(lambda: self._show(keys=keys, args=arguments), None)
         return None if shown is None else bool(shown)
 
@@ -216,7 +241,7 @@ class Board:
     def places(self, about: Sequence[tuple[str, str]]) -> list[Place | None]:
         """Where the status of each (tenant, job) stands, in one round trip; None for those that do not hang here."""
         found: list[Any] = self._breaker.ask(lambda: self._ask_each(about), [])
-        return [None if rev is None else Place.of(int(rev), int(seq)) for rev, seq in found] or [None] * len(about)
+        return [None if rev is None or int(rev) >= BURIED else Place.of(int(rev), int(seq)) for rev, seq in found] or [None] * len(about)
 
     def _ask_each(self, about: Sequence[tuple[str, str]]) -> list[Any]:
         with self._redis.pipeline(transaction=False) as pipe:
@@ -225,9 +250,19 @@ class Board:
             return pipe.execute()
 
     def forget(self, tenant: str, job_ids: Sequence[str]) -> bool:
-        """Take statuses and events down before their time, as when an entity is erased. Whether Redis was there to do it."""
-        keys = [name(tenant, job_id) for job_id in job_ids for name in (key, events_key)]
-        return not keys or self._breaker.ask(lambda: self._redis.unlink(*keys), None) is not None
+        """Take statuses and events down before their time. Whether Redis was there to do it."""
+        return self._take_down(tenant, job_ids, lambda keys: self._redis.unlink(*keys))
+
+    def bury(self, tenant: str, job_ids: Sequence[str]) -> bool:
+        """The same for good, as when an entity is erased: who comes late cannot put them up again. Whether Redis was there to do it."""
+        return self._take_down(tenant, job_ids, lambda keys: self._bury(keys=keys, args=[BURIED_S]))
+
+    def _take_down(self, tenant: str, job_ids: Sequence[str], command: Callable[[list[str]], object]) -> bool:
+        def take(some: Sequence[str]) -> bool:
+            keys = [name(tenant, job_id) for job_id in some for name in (key, events_key)]
+            return self._breaker.insist(lambda: command(keys), None) is not None
+
+        return all(take(job_ids[n : n + AT_ONCE]) for n in range(0, len(job_ids), AT_ONCE))
 
     def written(self, tenant: str, job_id: str) -> tuple[str, str] | None:
         """The status as it was put up: its head, which is read without reading the rest, and its body as JSON."""

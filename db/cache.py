@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import cast
 
 import redis
@@ -13,6 +13,17 @@ from db.forecasts import Question
 from db.models import Json
 
 DAY_S = 24 * 3600
+#: For so long nobody can give an answer that was forgotten: whoever had made one, or was reading it from Postgres, is through by then.
+FORGOTTEN_S = 600
+#: Keys that one command forgets: well within the shortest of timeouts.
+AT_ONCE = 100
+
+# KEYS: the answer. ARGV: the body, milliseconds. An empty body stands where an answer was forgotten.
+_PUT = """
+if redis.call('GET', KEYS[1]) == '' then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
 
 
 class ForecastCache:
@@ -21,26 +32,36 @@ class ForecastCache:
     def __init__(self, client: redis.Redis, breaker: Breaker | None = None) -> None:
         self._redis = client
         self._breaker = breaker or Breaker()
+        self._put = client.register_script(_PUT)
         self.hits = 0
         self.misses = 0
 
     def get(self, tenant: str, question: Question) -> Json | None:
         held = self._breaker.ask(lambda: self._redis.get(key(tenant, question)), None)
-        if held is None:
+        if not held:
             self.misses += 1
             return None
         self.hits += 1
         return cast("Json", json.loads(cast("str", held)))
 
     def put(self, tenant: str, question: Question, body: Json, ttl_s: float = DAY_S) -> bool:
-        """Whether it was kept."""
-        value, milliseconds = json.dumps(body), int(ttl_s * 1000)
-        return self._breaker.ask(lambda: bool(self._redis.set(key(tenant, question), value, px=milliseconds)), False)
+        """Whether it was kept. One that was forgotten is not: it was made before that, and comes late."""
+        arguments: list[str | int] = [json.dumps(body), int(ttl_s * 1000)]
+        return self._breaker.ask(lambda: bool(self._put(keys=[key(tenant, question)], args=arguments)), False)
 
-    def forget(self, tenant: str, questions: Iterable[Question]) -> bool:
-        """Remove answers before their time, as when their entity is erased. Whether Redis was there to do it."""
+    def forget(self, tenant: str, questions: Sequence[Question]) -> bool:
+        """Remove answers for good, as when their entity is erased. Whether Redis was there to do it."""
         keys = [key(tenant, question) for question in questions]
-        return not keys or self._breaker.ask(lambda: self._redis.unlink(*keys), None) is not None
+        return all(self._forget(keys[n : n + AT_ONCE]) for n in range(0, len(keys), AT_ONCE))
+
+    def _forget(self, keys: Sequence[str]) -> bool:
+        def blank() -> bool:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for each in keys:
+                    pipe.set(each, "", ex=FORGOTTEN_S)
+                return all(pipe.execute())
+
+        return self._breaker.insist(blank, False)
 
 
 def key(tenant: str, question: Question) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from db import erasures
 from db.errors import NotFound
 from db.ledger.moves import move
-from db.models import CANCELLED, UNFINISHED, Attempt, Channel, Entity, Job, Model, Version
+from db.models import CANCELLED, UNFINISHED, Attempt, Channel, Entity, Erasure, Job, Model, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,15 @@ class ChannelInfo:
     direction: str | None = None
     lower_bound: float | None = None
     upper_bound: float | None = None
+
+
+class Erased(NamedTuple):
+    """What is left to do outside Postgres, after commit."""
+
+    #: Artefacts nobody refers to any more, to be removed.
+    artefacts: set[str]
+    #: What Redis is to forget. It is also a row, so that it is done even if this process ends first.
+    erasure: Erasure
 
 
 def put(
@@ -117,25 +127,18 @@ def channels(session: Session, entity_id: int) -> list[Channel]:
     return list(session.scalars(sa.select(Channel).where(Channel.entity_id == entity_id).order_by(Channel.name)))
 
 
-def delete(session: Session, tenant_id: str, name: str) -> set[str]:
-    """Erase the entity and all that hangs on it; its jobs stay, and tell nothing of it any more.
-
-    Returns the artefacts nobody refers to any more, for the caller to remove after commit.
-    """
+def delete(session: Session, tenant_id: str, name: str) -> Erased:
+    """Erase the entity and all that hangs on it; its jobs stay, and tell nothing of it any more."""
     entity = get(session, tenant_id, name)
     _lock_what_goes(session, entity)
+    erasure = erasures.begin(session, entity)
     of_entity = sa.select(Model.id).where(Model.entity_id == entity.id)
     orphans = set(session.scalars(sa.select(Version.artefact_sha256).where(Version.model_id.in_(of_entity), Version.pruned_at.is_(None))))
     _scrub_jobs(session, entity)
     session.delete(entity)
     session.flush()
     kept = sa.select(Version.artefact_sha256).where(Version.artefact_sha256.in_(orphans), Version.pruned_at.is_(None))
-    return orphans - set(session.scalars(kept))
-
-
-def jobs_about(session: Session, entity: Entity) -> list[str]:
-    """The ids of all its jobs: whose mirrors must go with it."""
-    return list(session.scalars(sa.select(Job.id).where(Job.tenant_id == entity.tenant_id, Job.entity_id == entity.id)))
+    return Erased(orphans - set(session.scalars(kept)), erasure)
 
 
 def _lock_what_goes(session: Session, entity: Entity) -> None:

@@ -412,6 +412,20 @@ class Forecast(Base):
     )
 
 
+class Erasure(Base):
+    """What an erased entity left in Redis, in ids that tell nothing of it. The row goes once Redis has forgotten."""
+
+    __tablename__ = "erasures"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    #: The ids of its jobs, and of the batches that some of them are items of.
+    jobs: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    batches: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    #: What forecasts of it answered.
+    questions: Mapped[list[Json]]
+    erased_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 def transition_trigger() -> tuple[str, str]:
     """The function and the trigger that refuse any change of state not in TRANSITIONS and any change of a finished job.
 

@@ -138,15 +138,19 @@ def finish_at(seconds: float | None) -> str | None:
     return None if seconds is None else _iso(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
-def show(runtime: Runtime, tenant_id: str, found: Mapping[str, Any], told: Sequence[Told] = (), *, itself: bool = True) -> bool | None:
+def show(
+    runtime: Runtime, tenant_id: str, found: Mapping[str, Any], told: Sequence[Told] = (), *, itself: bool = True, item: str | None = None
+) -> bool | None:
     """Mirror a document and tell watchers: first what is `told` with it, then, unless that is enough, how the job stands now.
+
+    `item` is the one that a batch's watchers are told of.
 
     Best effort: a Redis that is away (None) costs a read of Postgres later, nothing else. True: nobody had shown this or a newer one.
     """
     ended = found["terminal"]
     ttl = runtime.settings.status_ttl_s if ended else BATCH_TTL_S if found["batch"] else UNFINISHED_TTL_S
     own = _own(found) if ended or itself else ()
-    news = News((*told, *own), runtime.settings.status_ttl_s if ended else UNFINISHED_EVENTS_TTL_S, last=ended)
+    news = News((*told, *own), runtime.settings.status_ttl_s if ended else UNFINISHED_EVENTS_TTL_S, ended, item)
     return runtime.board.show(tenant_id, found["id"], found["rev"], step(found), dict(found), ttl, news, head=str(Glance.at(found)))
 
 
@@ -195,7 +199,7 @@ def _tell_parent(runtime: Runtime, tenant_id: str, item: Mapping[str, Any]) -> N
     batch = runtime.board.read(tenant_id, item["parent"]) or describe(runtime, tenant_id, item["parent"])
     about = {"job": item["id"], **{name: item[name] for name in ("entity", "target", "state", "error")}}
     told = Told("item", about | {"items": batch["progress"]["items"]}, late=True)
-    show(runtime, tenant_id, batch, [told], itself=False)
+    show(runtime, tenant_id, batch, [told], itself=False, item=item["id"])
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from flask import Response, request
 
-from db import entities, forecasts, observations
+from db import entities, observations
 from db.models import Entity
 from db.observations import Row
 from ml.recipes import recipe
+from tasks.erase import follow
 from tasks.readiness import readiness
 from webapp.bodies import whole_body
 from webapp.context import runtime, tenant_id
@@ -83,15 +84,12 @@ def _described(entity: Entity, channels: Any) -> dict[str, Any]:
 def delete_entity(entity: str) -> None:
     """Erase an entity: observations, models, versions, forecasts, cached answers
 
-    Its jobs stay, without its name on them. Artefacts are removed from disk by the reconciler.
+    Its jobs stay, without its name on them. Artefacts are removed from disk by the reconciler; so is what is remembered in Redis, where
+    that cannot be reached now.
     """
     with runtime().sessions.begin() as session:
-        found = entities.get(session, tenant_id(), entity)
-        asked = forecasts.questions(session, tenant_id(), found.id)
-        told = entities.jobs_about(session, found)
-        entities.delete(session, tenant_id(), entity)
-    runtime().cache.forget(tenant_id(), asked)
-    runtime().board.forget(tenant_id(), told)
+        erased = entities.delete(session, tenant_id(), entity)
+    follow(runtime(), erased.erasure)
 
 
 @blp.route("/entities/<name:entity>/observations", methods=["POST"])

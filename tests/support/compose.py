@@ -97,11 +97,14 @@ class Host:
             timeout=120,
         )
 
-    def is_well(self, service: str) -> bool:
+    def asked(self, service: str) -> subprocess.CompletedProcess[str]:
         """The service's own health check, in its own environment."""
         kind, program, *words = SERVICES[service]["healthcheck"]["test"]
         assert (kind, program) == ("CMD", "fleetcast")
-        return self.run(service, *words).returncode == 0
+        return self.run(service, *words)
+
+    def is_well(self, service: str) -> bool:
+        return self.asked(service).returncode == 0
 
     def log(self, service: str) -> str:
         return (self.folder / f"{service}.log").read_text()

@@ -201,4 +201,4 @@ class Result(Out):
 
     job = fields.String(metadata=JOB_ID)
     kind = fields.String(validate=validate.OneOf(KINDS))
-    result = fields.Dict(metadata=shaped(*RESULTS))
+    result = fields.Dict(allow_none=True, metadata=shaped(*RESULTS) | {"description": "Null once the entity it was about was erased."})

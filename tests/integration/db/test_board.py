@@ -13,7 +13,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.board import EVENTS_KEPT, PLACES, Board, Breaker, Event, Follower, News, Place, Told, events_key, key, make_redis
+from db.board import AT_ONCE, BURIED_S, EVENTS_KEPT, PLACES, Board, Breaker, Event, Follower, News, Place, Told, events_key, key, make_redis
 from tests.support import rows
 from tests.support.own_redis import own_server
 
@@ -239,6 +239,43 @@ def test_events_are_forgotten_with_the_status(board: Board) -> None:
     assert (board.read("tnt", "job"), heard(board)) == (None, [])
 
 
+def test_what_was_buried_is_not_put_up_again(board: Board, client: redis.Redis) -> None:
+    tell(board, 1, 0, STATE)
+    assert board.bury("tnt", ["job"])
+    assert tell(board, 2, 5, late(1), END, last=True) is False
+    assert (board.written("tnt", "job"), board.read("tnt", "job"), heard(board)) == (None, None, [])
+    assert board.places([("tnt", "job")]) == [None]
+    assert not client.exists(events_key("tnt", "job"))
+    assert 0 < client.ttl(key("tnt", "job")) <= BURIED_S
+    assert board.show("theirs", "job", 1, 0, {}, 15)
+
+
+def test_a_batch_tells_nothing_of_an_item_that_was_buried(board: Board) -> None:
+    board.bury("tnt", ["erased"])
+    for n, item in enumerate(("erased", "other")):
+        board.show("tnt", "job", 1, n, {"n": n}, 15, News([late(n)], 60, item=item))
+    assert [event.data for event in heard(board)] == ['{"n": 1}']
+    assert board.read("tnt", "job") == {"n": 1}, "the batch goes on"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2 * AT_ONCE + 1])
+def test_many_are_buried(board: Board, client: redis.Redis, count: int) -> None:
+    jobs = [f"job_{n}" for n in range(count)]
+    for job in jobs:
+        board.show("tnt", job, 1, 0, {}, 15)
+    client.set(key("tnt", "job_0"), "not a hash")
+    assert board.bury("tnt", jobs)
+    assert [board.read("tnt", job) for job in jobs] == [None] * count
+
+
+def test_what_was_buried_fades(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.board.BURIED_S", 1)
+    board.bury("tnt", ["job"])
+    assert board.show("tnt", "job", 1, 0, {}, 15) is False
+    time.sleep(1.1)
+    assert board.show("tnt", "job", 1, 0, {}, 15) is True
+
+
 def test_a_reader_goes_on_where_it_was(board: Board) -> None:
     for seq in range(4):
         tell(board, 1, seq, STATE)
@@ -314,6 +351,18 @@ def test_a_black_hole_costs_one_blink_then_nothing(black_hole: str) -> None:
         assert Follower(client).hear({("tnt", "job"): START}) is None
         assert board.show("tnt", "job", 1, 0, {}, 15) is None
         assert seconds(lambda: [board.read("tnt", "job") for _ in range(1000)]) < 0.2
+
+
+def test_taking_down_is_tried_also_while_others_rest(client: redis.Redis) -> None:
+    breaker = Breaker(rest_s=60)
+    board = Board(client, breaker)
+    board.show("tnt", "job", 1, 0, {}, 15)
+    with make_redis("redis://127.0.0.1:1") as nobody:
+        assert Board(nobody, breaker).read("tnt", "job") is None
+        assert Board(nobody, breaker).bury("tnt", ["job"]) is False
+    assert board.show("tnt", "job", 2, 0, {}, 15) is None, "it rests"
+    assert board.bury("tnt", ["job"]) is True
+    assert board.show("tnt", "job", 2, 0, {}, 15) is False, "and has found Redis back"
 
 
 def test_a_closed_port_is_a_miss(black_hole: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from db.board import Board, Breaker, make_redis
-from db.cache import DAY_S, ForecastCache, key
+from db.cache import AT_ONCE, DAY_S, FORGOTTEN_S, ForecastCache, key
 from db.forecasts import Question
 
 ASKED = Question("ver_1", "rhr", data_rev=3, horizon=7, level=0.9)
@@ -68,6 +68,22 @@ def test_answers_are_forgotten_on_request(cache: ForecastCache) -> None:
     assert cache.forget("tnt", [])
 
 
+def test_what_was_forgotten_is_not_given_again_by_who_comes_late(cache: ForecastCache, client: redis.Redis) -> None:
+    assert cache.forget("tnt", [ASKED])
+    assert cache.put("tnt", ASKED, {"points": []}) is False
+    assert cache.get("tnt", ASKED) is None
+    assert cache.put("theirs", ASKED, {})
+    assert 0 < client.ttl(key("tnt", ASKED)) <= FORGOTTEN_S
+
+
+def test_many_answers_are_forgotten(cache: ForecastCache) -> None:
+    many = [replace(ASKED, data_rev=n) for n in range(2 * AT_ONCE + 1)]
+    for question in many:
+        cache.put("tnt", question, {})
+    assert cache.forget("tnt", many)
+    assert [cache.get("tnt", question) for question in many] == [None] * len(many)
+
+
 def test_an_outage_found_by_the_board_spares_the_cache() -> None:
     with make_redis("redis://127.0.0.1:1") as client:
         breaker = Breaker(rest_s=60)
@@ -75,6 +91,7 @@ def test_an_outage_found_by_the_board_spares_the_cache() -> None:
         assert board.read("tnt", "job") is None
         assert cache.get("tnt", ASKED) is None
         assert cache.put("tnt", ASKED, {}) is False
-        assert cache.forget("tnt", [ASKED]) is False
         assert breaker.trips == 1
+        assert cache.forget("tnt", [ASKED]) is False
+        assert breaker.trips == 2, "forgetting is tried all the same"
         assert (cache.hits, cache.misses) == (0, 1)

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
-from db import entities, forecasts, observations, registry
-from db.entities import ChannelInfo
+from db import entities, erasures, forecasts, observations, registry
+from db.entities import ChannelInfo, Erased
 from db.errors import NotFound
 from db.forecasts import Question
 from db.models import Activation, Attempt, Base, Job
@@ -119,12 +119,14 @@ def test_delete_erases_everything_and_tells_the_orphans(sessions: Sessions) -> N
         forecasts.store(session, user.tenant_id, question, entity_id=user.id, job_id="j", data_until=rows.START, body={})
         tenant_id = user.tenant_id
     with sessions.begin() as session:
-        assert entities.delete(session, tenant_id, "user-42") == {alone.artefact_sha256}
+        erased = entities.delete(session, tenant_id, "user-42")
+    assert erased.artefacts == {alone.artefact_sha256}
+    assert erasures.questions(erased.erasure) == [question]
     with sessions.begin() as session:
         with pytest.raises(NotFound):
             entities.get(session, tenant_id, "user-42")
         left = {name: session.scalar(select(func.count()).select_from(table)) for name, table in Base.metadata.tables.items()}
-        assert {name for name, count in left.items() if count} == {"tenants", "entities", "models", "versions", "activations"}
+        assert {name for name, count in left.items() if count} == {"tenants", "entities", "models", "versions", "activations", "erasures"}
         assert left["entities"] == left["models"] == left["versions"] == 1
         assert session.scalars(select(Activation.model_id)).all() == [other.id]
 
@@ -170,11 +172,11 @@ def test_delete_waits_for_a_publication_and_takes_it_along(sessions: Sessions) -
         model = rows.model(session)
         job = rows.job(session, model.tenant_id, entity_id=model.entity_id, model_id=model.id)
 
-    def erase() -> set[str]:
+    def erase() -> Erased:
         with sessions.begin() as session:
             return entities.delete(session, model.tenant_id, "user-42")
 
-    def publish() -> str:
+    def publish() -> tuple[str, Question]:
         with sessions.begin() as session:
             session.execute(select(Job).where(Job.id == job.id).with_for_update())
             holding.set()
@@ -182,12 +184,14 @@ def test_delete_waits_for_a_publication_and_takes_it_along(sessions: Sessions) -
             made = rows.publish(session, model, job_id=job.id)
             question = Question(made.id, "rhr", 1, 7, 0.9)
             forecasts.store(session, made.tenant_id, question, entity_id=model.entity_id, job_id=job.id, data_until=rows.START, body={})
-            return made.artefact_sha256
+            return made.artefact_sha256, question
 
-    def erase_then() -> set[str]:
+    def erase_then() -> Erased:
         assert holding.wait(10)
         return erase()
 
     holding = threading.Event()
-    artefact, orphans = rows.at_once(publish, erase_then)
-    assert orphans == {artefact}
+    (artefact, question), erased = rows.at_once(publish, erase_then)
+    assert erased.artefacts == {artefact}
+    assert erasures.questions(erased.erasure) == [question], "read under the locks, so nothing is missed"
+    assert (erased.erasure.jobs, erased.erasure.batches) == ([job.id], [])
