@@ -83,8 +83,8 @@ class Settings:
     max_wait_s: float = _setting(30.0, "Longest a request may ask to wait for its job.", low=0)
     max_streams: int = _setting(500, "Event streams one web process holds open: half of its thousand connections.", low=1)
     tenant_max_streams: int = _setting(250, "The same of one tenant: half, so that no tenant takes every place.", low=1)
-    max_waits: int = _setting(300, "Requests that may wait for a job at once in one web process; further ones are answered at once.", low=0)
-    tenant_max_waits: int = _setting(150, "The same of one tenant.", low=0)
+    max_waits: int = _setting(400, "Requests that may wait for a job at once in one web process; further ones are answered at once.", low=0)
+    tenant_max_waits: int = _setting(250, "The same of one tenant.", low=0)
     stream_heartbeat_s: float = _setting(15.0, "Pause between a stream's signs of life; proxies cut what is silent for a minute.", low=0.01)
     stream_lifetime_s: float = _setting(
         3600.0, "A stream closes after so long, and its client comes back where it was: a revoked key reads on for no longer.", low=0.1
