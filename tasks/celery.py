@@ -10,7 +10,7 @@ from celery.signals import celeryd_after_setup, setup_logging
 
 from tasks import logs
 from tasks.queue import make_celery
-from tasks.settings import load
+from tasks.settings import load, withdraw
 
 _settings = load()
 logs.configure(_settings)
@@ -32,4 +32,4 @@ def say_it_in_the_log_alone(**_: Any) -> None:
     """A worker greets and takes its leave on standard output, and has a child that is started afresh log in words of its own."""
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
-    os.environ.pop("_MP_FORK_LOGLEVEL_", None)
+    withdraw("_MP_FORK_LOGLEVEL_")

@@ -125,6 +125,11 @@ def environment(settings: Settings) -> dict[str, str]:
     return dict((f"{name}_FILE", value.file) if isinstance(value, FromFile) else (name, str(value)) for name, value in told.items())
 
 
+def withdraw(variable: str) -> None:
+    """Take a variable that a library set for its children out of the environment, so that they do as we say."""
+    os.environ.pop(variable, None)
+
+
 def inherited() -> dict[str, str]:
     """What a child process needs of ours besides the settings: where programs and temporary files are."""
     return {
