@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
@@ -27,7 +27,7 @@ PLACES = 1024
 BURIED = 2**53
 #: For so long nobody can put a status up that was buried: whoever had read its job before is through by then.
 BURIED_S = 600
-#: Jobs that one command takes down: well within the shortest of timeouts.
+#: Jobs, or answers of the cache, that one command takes down: well within the shortest of timeouts.
 AT_ONCE = 100
 #: How long one hearing waits for something to be told, which is also how long a job newly followed may wait for its first.
 HEAR_MS = 200
@@ -262,7 +262,7 @@ class Board:
             keys = [name(tenant, job_id) for job_id in some for name in (key, events_key)]
             return self._breaker.insist(lambda: command(keys), None) is not None
 
-        return all(take(job_ids[n : n + AT_ONCE]) for n in range(0, len(job_ids), AT_ONCE))
+        return all(take(some) for some in in_parts(job_ids))
 
     def written(self, tenant: str, job_id: str) -> tuple[str, str] | None:
         """The status as it was put up: its head, which is read without reading the rest, and its body as JSON."""
@@ -304,6 +304,11 @@ def _event(entry: tuple[str, Mapping[str, str]]) -> Event:
 def _place(text: str) -> Place:
     rev, _, number = text.partition("-")
     return Place(int(rev), int(number))
+
+
+def in_parts(of: Sequence[str]) -> Iterator[Sequence[str]]:
+    """So many as one command may take."""
+    return (of[n : n + AT_ONCE] for n in range(0, len(of), AT_ONCE))
 
 
 def key(tenant: str, job_id: str) -> str:

@@ -8,15 +8,13 @@ from typing import cast
 
 import redis
 
-from db.board import Breaker
+from db.board import Breaker, in_parts
 from db.forecasts import Question
 from db.models import Json
 
 DAY_S = 24 * 3600
 #: For so long nobody can give an answer that was forgotten: whoever had made one, or was reading it from Postgres, is through by then.
 FORGOTTEN_S = 600
-#: Keys that one command forgets: well within the shortest of timeouts.
-AT_ONCE = 100
 
 # KEYS: the answer. ARGV: the body, milliseconds. An empty body stands where an answer was forgotten.
 _PUT = """
@@ -52,7 +50,7 @@ class ForecastCache:
     def forget(self, tenant: str, questions: Sequence[Question]) -> bool:
         """Remove answers for good, as when their entity is erased. Whether Redis was there to do it."""
         keys = [key(tenant, question) for question in questions]
-        return all(self._forget(keys[n : n + AT_ONCE]) for n in range(0, len(keys), AT_ONCE))
+        return all(self._forget(some) for some in in_parts(keys))
 
     def _forget(self, keys: Sequence[str]) -> bool:
         def blank() -> bool:

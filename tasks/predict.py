@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from db import entities, forecasts
-from db.errors import Conflict
 from db.models import Channel, Entity, Json, Version
 from db.sources import stored
 from ml.errors import ModelError
@@ -47,8 +46,6 @@ def serve(shop: Workshop, work: Work, job: PredictJob | WhatIfJob) -> Served:
     with shop.sessions() as session:
         entity = entities.get(session, work.job.tenant_id, job.entity)
         version = serving(session, work.job.tenant_id, entity, job.target, job.version)
-        if version.pruned_at is not None:
-            raise Conflict("version_pruned", f"The artefact of version {version.semver} was pruned.")
         fitted = shop.model(version)
         raw = stored.fetch(session, entity.id, fitted.spec.inputs, last_rows=recent_rows(fitted.spec, fitted.step_s))
         channel = next((channel for channel in entities.channels(session, entity.id) if channel.name == version.target), None)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db import forecasts, ledger, registry
-from db.errors import NoActiveVersion, NotFound
+from db.errors import NotFound
 from db.models import Entity, Job, Json, Version
 from ml.errors import SpecInvalid
 from tasks.jobs import PredictJob, digest
@@ -56,16 +56,8 @@ def resolve(
 
 
 def serving(session: Session, tenant_id: str, entity: Entity, name: str, semver: str | None) -> Version:
-    """The version that answers for a model: the pinned one, else the active one. Raises NotFound, NoActiveVersion."""
-    if semver is None:
-        active = registry.active(session, tenant_id, entity.id, name)
-        if active is None:
-            raise NoActiveVersion(entity.name, name)
-        return active
-    model = registry.find_model(session, tenant_id, entity.id, name)
-    if model is None:
-        raise NotFound("model", f"{entity.name} {name}")
-    return registry.version(session, tenant_id, model.id, semver)
+    """The version that answers for a model, whole. Raises as `registry.answering` does."""
+    return session.get_one(Version, registry.answering(session, tenant_id, entity.name, name, semver).version_id)
 
 
 def known(runtime: Runtime, session: Session, question: Question) -> tuple[Job, Json] | None:

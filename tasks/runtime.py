@@ -51,8 +51,11 @@ class Runtime:
 def open_runtime(settings: Settings, application: str, *, pool_size: int = 5) -> Runtime:
     """Open everything a process of that name needs. Connections are made when first used."""
     engine = make_engine(settings.database_url, pool_size=pool_size, application=f"fleetcast-{application}")
-    memory = make_redis(settings.cache, settings.cache_timeout_s)
-    breaker = Breaker()
+    return assemble(settings, engine, make_redis(settings.cache, settings.cache_timeout_s), Breaker())
+
+
+def assemble(settings: Settings, engine: Engine, memory: Redis, breaker: Breaker) -> Runtime:
+    """A runtime around a Postgres and a Redis that are open."""
     cache = ForecastCache(memory, breaker)
     return Runtime(
         settings=settings,

@@ -12,7 +12,7 @@ from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import Schema
 
 from tasks.problems import CATALOGUE, problem
-from webapp.auth import BELOW, PREFIX, scope_of
+from webapp.auth import BELOW, scope_of
 from webapp.bodies import Parser
 from webapp.context import asked
 from webapp.examples import EXAMPLES, PROBLEMS, Example
@@ -100,7 +100,7 @@ class Operation:
 
     @property
     def guarded(self) -> bool:
-        return self.path.startswith(PREFIX + "/")
+        return self.path.startswith(BELOW)
 
     def parameters(self, place: str) -> list[Document]:
         return [each for each in self.told.get("parameters", ()) if each["in"] == place]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
 import redis
 from flask import Flask, current_app
@@ -18,12 +15,11 @@ from tasks.jobs import QUEUES
 from tasks.runtime import Runtime
 from webapp.contract import Blueprint
 from webapp.schemas.fields import Out
+from webapp.sight import Sight
 
 EXTENSION = "fleetcast.health"
 #: What was found is shown again for so long: nobody needs a key here, and nobody is to make Postgres count as often as they like.
 FRESH_S = 1.0
-
-Found = TypeVar("Found")
 
 blp = Blueprint("health", __name__, description="For load balancers and operators")
 
@@ -86,28 +82,13 @@ def queues() -> dict[str, Any]:
     return {"data": _sights().depths.seen()}
 
 
-class Sight(Generic[Found]):
-    """Something to look at, by one at a time, whose last look the others share."""
-
-    def __init__(self, look: Callable[[], Found]) -> None:
-        self._look, self._lock = look, threading.Lock()
-        self._found: Found | None = None
-        self._at = 0.0
-
-    def seen(self) -> Found:
-        with self._lock:
-            if self._found is None or time.monotonic() - self._at >= FRESH_S:
-                self._found, self._at = self._look(), time.monotonic()
-            return self._found
-
-
 class Sights:
     """What there is to see, kept by the app."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self.readiness = Sight(self._readiness)
-        self.depths = Sight(self._depths)
+        self.readiness = Sight(self._readiness, FRESH_S)
+        self.depths = Sight(self._depths, FRESH_S)
 
     def _readiness(self) -> dict[str, bool]:
         postgres, migrations = self._postgres()

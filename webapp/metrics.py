@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 
-from flask import Flask, Request, Response, current_app, g, request
+from flask import Flask, Response, current_app, g
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -20,8 +19,10 @@ from db.census import Census
 from db.meter import OTHER, Cells, Labels, Metric
 from tasks import metrics
 from tasks.runtime import Runtime
+from webapp.context import asked
 from webapp.contract import Blueprint
 from webapp.problems import MEDIA_TYPE
+from webapp.sight import Sight
 
 blp = Blueprint("metrics", __name__, description="For load balancers and operators")
 
@@ -35,30 +36,22 @@ Gauges = Mapping[Metric, Mapping[Labels, float]]
 
 
 @blp.route("/metrics")
-@blp.doc(security=[])
 @blp.response(200, {"type": "string"}, content_type="text/plain")
 def get_metrics() -> Response:
     """Metrics for Prometheus, a few seconds old at most"""
-    page: Page = current_app.extensions[EXTENSION]
-    return Response(page.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+    page: Sight[bytes] = current_app.extensions[EXTENSION]
+    return Response(page.seen(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 class Page:
-    """The page, made anew by the first who asks after it has grown old; the others wait for it."""
+    """The page, made anew each time."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._postgres = census.side_door(runtime.engine.url)
-        self._lock = threading.Lock()
-        self._made_at: float | None = None
-        self._text = b""
 
     def text(self) -> bytes:
-        with self._lock:
-            if self._made_at is None or time.monotonic() - self._made_at >= FRESH_S:
-                self._text = render(self._families())
-                self._made_at = time.monotonic()
-            return self._text
+        return render(self._families())
 
     def _families(self) -> Iterator[Family]:
         """What Postgres and Redis tell; of one that is away only that it is."""
@@ -170,16 +163,15 @@ def _histogram(metric: Metric, series: Mapping[Labels, Cells]) -> Family:
 
 def watch(app: Flask, runtime: Runtime) -> None:
     """Count each request by its route, never by its path: a path names entities, and anybody can send a new one."""
-    app.extensions[EXTENSION] = Page(runtime)
+    app.extensions[EXTENSION] = Sight(Page(runtime).text, FRESH_S)
     meter = runtime.meter
 
     @app.after_request
     def count(response: Response) -> Response:
-        # On the way of every poll: the proxy is asked once, which takes longer than a count.
-        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
-        route = NOWHERE if asked.url_rule is None else asked.url_rule.rule
-        meter.count(metrics.REQUESTS, asked.method, route, str(response.status_code))
-        meter.observe(metrics.REQUEST_TIME, time.perf_counter() - g.began, asked.method, route)
+        request = asked()
+        route = NOWHERE if request.url_rule is None else request.url_rule.rule
+        meter.count(metrics.REQUESTS, request.method, route, str(response.status_code))
+        meter.observe(metrics.REQUEST_TIME, time.perf_counter() - g.began, request.method, route)
         if response.status_code >= 400 and response.content_type == MEDIA_TYPE:
             meter.count(metrics.REFUSED, response.get_json()["code"])
         return response

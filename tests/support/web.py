@@ -13,17 +13,13 @@ from sqlalchemy import Engine, update
 from werkzeug.test import Client, TestResponse
 
 from db import entities, forecasts, ledger, registry, tenants
-from db.board import Board, Breaker, make_redis
-from db.cache import ForecastCache
+from db.board import Breaker, make_redis
 from db.forecasts import Question
 from db.models import Version
-from db.session import make_sessions
 from ml import shelf
-from ml.recipes import presets
 from ml.spec import ModelSpec
 from tasks import status
-from tasks.ringer import Ringer
-from tasks.runtime import Runtime, make_meter
+from tasks.runtime import Runtime, assemble
 from tasks.settings import Settings
 from tests.support.contract import require_documented
 from webapp.app import create_app
@@ -34,19 +30,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def make_runtime(engine: Engine, redis_url: str, **changes: Any) -> Runtime:
     settings = replace(Settings(), **{"redis_url": redis_url, "log_requests": "none"} | changes)
-    memory, breaker = make_redis(redis_url, 1.0), Breaker(rest_s=0.05)
-    cache = ForecastCache(memory, breaker)
-    return Runtime(
-        settings=settings,
-        engine=engine,
-        sessions=make_sessions(engine),
-        memory=memory,
-        board=Board(memory, breaker),
-        cache=cache,
-        meter=make_meter(settings, cache, breaker),
-        ringer=Ringer(engine),
-        recipes=presets(settings.recipe_changes),
-    )
+    return assemble(settings, engine, make_redis(redis_url, 1.0), Breaker(rest_s=0.05))
 
 
 @dataclass

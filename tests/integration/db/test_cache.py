@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 import redis
 
-from db.board import Board, Breaker, make_redis
-from db.cache import AT_ONCE, DAY_S, FORGOTTEN_S, ForecastCache, key
+from db.board import AT_ONCE, Board, Breaker, make_redis
+from db.cache import DAY_S, FORGOTTEN_S, ForecastCache, key
 from db.forecasts import Question
 
 ASKED = Question("ver_1", "rhr", data_rev=3, horizon=7, level=0.9)

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
 import webapp.metrics
-from db import ledger
+from db import census, ledger
 from db.session import make_engine
 from tasks import metrics, status
 from tasks.reconcile import tidy_once
@@ -196,11 +196,12 @@ def test_without_postgres(redis_url: str) -> None:
     assert ("fleetcast_database_bytes",) not in found
 
 
-def test_a_storm_of_scrapes_asks_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storm_of_scrapes_asks_once(engine: Engine, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webapp.metrics, "FRESH_S", 60.0)
-    page = house.app.extensions[webapp.metrics.EXTENSION]
     asked: list[Any] = []
-    event.listen(page._postgres, "connect", lambda *_: asked.append(1))
+    take = census.take
+    monkeypatch.setattr(census, "take", lambda connection: asked.append(1) or take(connection))
+    house = make_house(make_runtime(engine, redis_url))
     clients = [threading.Thread(target=lambda: house.app.test_client().get("/metrics")) for _ in range(20)]
     for client in clients:
         client.start()
