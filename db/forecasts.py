@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db.models import Forecast, Json, Version
+from db.session import ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,11 @@ class Answer(NamedTuple):
     body: Json
 
 
-_FIND = text("""
+_FIND = """
 SELECT job_id, made_at, body FROM forecasts
-WHERE tenant_id = :tenant AND version_id = :version AND target = :target AND data_rev = :rev AND horizon = :horizon AND level = :level
-""")
+WHERE tenant_id = %(tenant)s AND version_id = %(version)s AND target = %(target)s
+  AND data_rev = %(rev)s AND horizon = %(horizon)s AND level = %(level)s
+"""
 
 
 def store(
@@ -53,8 +55,8 @@ def store(
 def find(session: Session, tenant_id: str, question: Question) -> Answer | None:
     q = question
     asked = {"version": q.version_id, "target": q.target, "rev": q.data_rev, "horizon": q.horizon, "level": q.level}
-    row = session.execute(_FIND, {"tenant": tenant_id, **asked}).one_or_none()
-    return None if row is None else Answer(*row)
+    found = ask(session, _FIND, {"tenant": tenant_id, **asked})
+    return Answer(*found[0]) if found else None
 
 
 def newest(session: Session, tenant_id: str, entity_id: int, target: str) -> Forecast | None:

@@ -1,4 +1,4 @@
-"""The tables, and the invariants that the database itself keeps as named indexes and one trigger."""
+"""The tables, the invariants that the database itself keeps as named indexes and one trigger, and the one function that it is asked by."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
 #: What a job's row tells of its entity, and erasure takes away.
 ABOUT_ENTITY = ("label", "spec", "spec_hash", "progress", "result", "error", "warnings", "client_metadata")
 #: Kinds of job that write a version: at most one of them runs per model.
-TRAINING_KINDS = ("train", "anomaly_train")
+TRAINING_KINDS = ("train", "pretrain", "anomaly_train")
 
 
 def new_id(prefix: str) -> str:
@@ -162,7 +162,7 @@ class Model(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("mdl"))
     tenant_id: Mapped[str]
     entity_id: Mapped[int] = mapped_column(BigInteger)
-    #: `forecast` or `anomaly`.
+    #: `forecast`, `anomaly`, or `base`: a network for others to start from.
     kind: Mapped[str]
     #: Defaults to the target.
     name: Mapped[str]
@@ -200,14 +200,15 @@ class Version(Base):
     warnings: Mapped[list[Json]] = mapped_column(server_default=text("'[]'"))
     artefact_sha256: Mapped[str]
     artefact_bytes: Mapped[int] = mapped_column(BigInteger)
-    data_from: Mapped[datetime]
-    data_until: Mapped[datetime]
+    #: What it learned from; None of a network that was imported.
+    data_from: Mapped[datetime | None]
+    data_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     pruned_at: Mapped[datetime | None]
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id", "model_id"], ["models.tenant_id", "models.id"], ondelete="CASCADE"),
         UniqueConstraint("model_id", "major", "minor", "patch", name="versions_semver"),
-        UniqueConstraint("job_id", name="versions_one_per_job"),
+        UniqueConstraint("job_id", "model_id", name="versions_one_per_job"),
         UniqueConstraint("tenant_id", "id"),
         Index("one_active", "model_id", unique=True, postgresql_where=text("active")),
         CheckConstraint("NOT (active AND pruned_at IS NOT NULL)", name="active_is_kept"),
@@ -412,6 +413,36 @@ class Forecast(Base):
     )
 
 
+class Anomaly(Base):
+    """A moment that a detector called unusual. Judged again, the same moment of the same model stays one row."""
+
+    __tablename__ = "anomalies"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str]
+    entity_id: Mapped[int] = mapped_column(BigInteger)
+    model_id: Mapped[str]
+    #: Of those that judged it, the last.
+    version_id: Mapped[str]
+    job_id: Mapped[str]
+    at: Mapped[datetime]
+    score: Mapped[float]
+    severity: Mapped[str]
+    #: What each channel adds to the score, as clients read it.
+    contributions: Mapped[list[Json]]
+    found_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "entity_id"], ["entities.tenant_id", "entities.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(["tenant_id", "model_id"], ["models.tenant_id", "models.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(["tenant_id", "version_id"], ["versions.tenant_id", "versions.id"], ondelete="CASCADE"),
+        UniqueConstraint("model_id", "at", name="anomalies_one_per_moment"),
+        CheckConstraint("severity IN ('warning', 'critical')", name="severity"),
+        Index("anomalies_newest", "entity_id", "at", "id"),
+        # For the cascade: without it each version that goes looks at every anomaly.
+        Index("anomalies_of_version", "version_id"),
+        Index("anomalies_found", "found_at"),
+    )
+
+
 class Erasure(Base):
     """What an erased entity left in Redis, in ids that tell nothing of it. The row goes once Redis has forgotten."""
 
@@ -463,5 +494,19 @@ END $$"""
     return function, trigger
 
 
-for _statement in transition_trigger():
+#: What a tenant may hold and holds, and how many wait in a queue. The tenant's row stays locked until the transaction ends.
+ROOM_FOR_JOBS = """
+CREATE FUNCTION room_for_jobs(of_tenant text, in_queue text, OUT allowed integer, OUT held bigint, OUT waiting bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+  SELECT max_unfinished INTO allowed FROM tenants WHERE id = of_tenant FOR NO KEY UPDATE;
+  -- A statement of its own: what it counts must be what stands once the tenant's lock is ours.
+  SELECT
+    (SELECT count(*) FROM jobs WHERE tenant_id = of_tenant AND state IN ('queued', 'running') AND pending_children IS NULL),
+    (SELECT count(*) FROM jobs WHERE queue = in_queue AND state = 'queued')
+  INTO held, waiting;
+END $$"""
+
+
+for _statement in (*transition_trigger(), ROOM_FOR_JOBS):
     event.listen(Job.__table__, "after_create", DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]

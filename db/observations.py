@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
 
-import psycopg
 from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from db import entities
 from db.errors import NotFound
 from db.models import Entity
+from db.session import ask, driver
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +102,23 @@ _PAGE = text("""
 """)
 
 # Days first, then sums of days: a count of distinct days would sort every row.
-_COVERAGE = text("""
+_COVERAGE = """
     SELECT entity_id, name, sum(rows) AS rows, count(*) AS days, min(first) AS first, max(last) AS last
     FROM (
         SELECT c.entity_id, c.name, date_bin('1 day', o.at, '1970-01-01Z') AS day, count(*) AS rows, min(o.at) AS first, max(o.at) AS last
         FROM channels c JOIN observations o ON o.channel_id = c.id
-        WHERE c.entity_id = ANY(:entities)
-          AND (CAST(:channels AS text[]) IS NULL OR c.name = ANY(:channels))
-          AND o.at >= coalesce(:since, '-infinity'::timestamptz)
+        WHERE c.entity_id = ANY(%(entities)s::bigint[])
+          AND (%(channels)s::text[] IS NULL OR c.name = ANY(%(channels)s::text[]))
+          AND o.at >= coalesce(%(since)s, '-infinity'::timestamptz)
         GROUP BY c.entity_id, c.name, day) per_day
     GROUP BY entity_id, name
-""")
+"""
+
+_NEWEST = """
+    SELECT max(o.at)
+    FROM channels c CROSS JOIN LATERAL (SELECT at FROM observations WHERE channel_id = c.id ORDER BY at DESC LIMIT 1) o
+    WHERE c.entity_id = %(entity)s AND c.name = ANY(%(channels)s::text[])
+"""
 
 
 def upsert(session: Session, entity: Entity, rows: Iterable[Row]) -> Ingested:
@@ -139,7 +144,7 @@ def upsert_many(session: Session, tenant_id: str, rows: Iterable[tuple[str, Row]
 def _stage(session: Session, rows: Iterable[tuple[str, Row]]) -> Counter[str]:
     """Copy the rows beside the tables. Returns how many came of each entity. (Binary COPY: 100,000 rows in 0.06 s; arrays take 1.1 s.)"""
     counts: Counter[str] = Counter()
-    with _raw(session).cursor() as cursor:
+    with driver(session).cursor() as cursor:
         cursor.execute(_STAGING)
         cursor.execute("DELETE FROM pg_temp.staged")  # of an earlier call in this transaction
         with cursor.copy("COPY pg_temp.staged FROM STDIN (FORMAT BINARY)") as copy:
@@ -148,10 +153,6 @@ def _stage(session: Session, rows: Iterable[tuple[str, Row]]) -> Counter[str]:
                 copy.write_row((position, entity, row.channel, row.at, row.value))
                 counts[entity] += 1
     return counts
-
-
-def _raw(session: Session) -> psycopg.Connection[Any]:
-    return cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
 
 
 def _take_in(session: Session, tenant_id: str, staged: Counter[str]) -> dict[str, Ingested]:
@@ -202,6 +203,13 @@ def coverage(
     return _coverage(session, [entity_id], channels, since)[entity_id]
 
 
+def newest(session: Session, entity_id: int, channels: Collection[str]) -> datetime | None:
+    """The moment of the newest row of any of the channels; None where they have none."""
+    at: datetime | None
+    [(at,)] = ask(session, _NEWEST, {"entity": entity_id, "channels": list(channels)})
+    return at
+
+
 def coverage_many(session: Session, entity_ids: Collection[int]) -> dict[int, dict[str, Coverage]]:
     """The same of many entities, in one query; an entity without a row has an empty entry."""
     return _coverage(session, entity_ids, None, None)
@@ -212,6 +220,6 @@ def _coverage(
 ) -> dict[int, dict[str, Coverage]]:
     asked = {"entities": list(entity_ids), "channels": None if channels is None else list(channels), "since": since}
     found: dict[int, dict[str, Coverage]] = {entity_id: {} for entity_id in entity_ids}
-    for row in session.execute(_COVERAGE, asked):
-        found[row.entity_id][row.name] = Coverage(int(row.rows), row.days, row.first, row.last)
+    for entity_id, name, rows, days, first, last in ask(session, _COVERAGE, asked):
+        found[entity_id][name] = Coverage(int(rows), days, first, last)
     return found

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from db.errors import Conflict, NoActiveVersion, NotFound, Stale
 from db.models import Activation, Entity, Json, Model, Version, new_id
+from db.session import ask
 
 Mode = Literal["auto", "always", "never"]
 #: Which lineage: (entity id, name).
@@ -25,16 +26,21 @@ _WRITTEN = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{
 # Rows may have changed since this session last read them, while it waited for the model's lock.
 _FRESH = {"populate_existing": True}
 
-_ANSWERING = sa.text("""
-SELECT e.id AS entity_id, e.data_rev, m.id AS model_id, v.id AS version_id, v.major, v.minor, v.patch, v.spec, v.pruned_at
+_ANSWERING = """
+SELECT e.id, e.data_rev, m.id, v.id, concat_ws('.', v.major, v.minor, v.patch), v.spec, v.pruned_at
 FROM entities e
-LEFT JOIN models m ON m.entity_id = e.id AND m.kind = :kind AND m.name = :name
+LEFT JOIN models m ON m.entity_id = e.id AND m.kind = %(kind)s AND m.name = %(name)s
 LEFT JOIN versions v ON v.model_id = m.id AND CASE
-  WHEN CAST(:major AS integer) IS NULL THEN v.active
-  ELSE (v.major, v.minor, v.patch) = (CAST(:major AS integer), CAST(:minor AS integer), CAST(:patch AS integer))
+  WHEN %(major)s::integer IS NULL THEN v.active
+  ELSE (v.major, v.minor, v.patch) = (%(major)s::integer, %(minor)s::integer, %(patch)s::integer)
 END
-WHERE e.tenant_id = :tenant AND e.name = :entity
-""")
+WHERE e.tenant_id = %(tenant)s AND e.name = %(entity)s
+"""
+
+_MODELS = """
+SELECT entity_id, name, id FROM models
+WHERE tenant_id = %(tenant)s AND kind = %(kind)s AND entity_id = ANY(%(entities)s::bigint[]) AND name = ANY(%(names)s::text[])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,8 @@ class NewVersion:
     warnings: list[Json]
     artefact_sha256: str
     artefact_bytes: int
-    data_from: datetime
-    data_until: datetime
+    data_from: datetime | None
+    data_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +110,9 @@ def ensure_models(session: Session, tenant_id: str, wanted: Collection[Lineage],
 
 def find_models(session: Session, tenant_id: str, wanted: Collection[Lineage], kind: str = "forecast") -> dict[Lineage, str]:
     """Those of the lineages that there are."""
-    asked = sa.select(Model.entity_id, Model.name, Model.id).where(
-        Model.tenant_id == tenant_id,
-        Model.kind == kind,
-        Model.entity_id == sa.func.any([entity_id for entity_id, _ in wanted]),
-        Model.name == sa.func.any(list({name for _, name in wanted})),
-    )
-    return {(entity_id, name): model_id for entity_id, name, model_id in session.execute(asked)}
+    asked = {"entities": [entity_id for entity_id, _ in wanted], "names": list({name for _, name in wanted})}
+    found = ask(session, _MODELS, {"tenant": tenant_id, "kind": kind, **asked})
+    return {(entity_id, name): model_id for entity_id, name, model_id in found}
 
 
 def publish(
@@ -131,6 +133,13 @@ def publish(
     return published
 
 
+def holding(session: Session, tenant_id: str, model_id: str, artefact_sha256: str) -> Version | None:
+    """The version of the model that has this artefact. The model's row stays locked, so that nobody publishes another one meanwhile."""
+    model = _lock(session, tenant_id, model_id)
+    held = sa.select(Version).where(Version.model_id == model.id, Version.artefact_sha256 == artefact_sha256, Version.pruned_at.is_(None))
+    return session.scalar(held.order_by(*_newest_first()).limit(1), execution_options=_FRESH)
+
+
 def _next_number(highest: Version | None, new: NewVersion) -> tuple[int, int, int]:
     """Major: consumers see another shape. Minor: the same shape from another spec. Patch: the same spec, trained again."""
     if highest is None:
@@ -147,7 +156,12 @@ def _takes_over(new: NewVersion, current: Version | None, activation: Mode, gate
         return activation == "always"
     if current is None:
         return True  # better a version that failed its gate, and says so, than no answer
-    return gate_passed and new.data_until >= current.data_until
+    return gate_passed and _as_recent(new, current)
+
+
+def _as_recent(new: NewVersion, current: Version) -> bool:
+    """What nobody knows the data of is older than all."""
+    return current.data_until is None or (new.data_until is not None and new.data_until >= current.data_until)
 
 
 def activate(
@@ -313,14 +327,15 @@ def answering(session: Session, tenant_id: str, entity: str, name: str, semver: 
     """
     major, minor, patch = (None, None, None) if semver is None else _numbers(semver)
     given = {"tenant": tenant_id, "entity": entity, "kind": kind, "name": name, "major": major, "minor": minor, "patch": patch}
-    row = _found(session.execute(_ANSWERING, given).one_or_none(), "entity", entity)
-    if semver is None and row.version_id is None:
+    row = _found(next(iter(ask(session, _ANSWERING, given)), None), "entity", entity)
+    entity_id, data_rev, model_id, version_id, number, spec, pruned_at = row
+    if semver is None and version_id is None:
         raise NoActiveVersion(entity, name)
-    _found(row.model_id, "model", f"{entity} {name}")
-    _found(row.version_id, "version", str(semver))
-    if row.pruned_at is not None:
+    _found(model_id, "model", f"{entity} {name}")
+    _found(version_id, "version", str(semver))
+    if pruned_at is not None:
         raise Conflict("version_pruned", f"Version {semver} was pruned; its artefact is gone.")
-    return Answering(row.entity_id, row.data_rev, row.model_id, row.version_id, f"{row.major}.{row.minor}.{row.patch}", row.spec)
+    return Answering(entity_id, data_rev, model_id, version_id, number, spec)
 
 
 def versions(session: Session, tenant_id: str, model_id: str, *, limit: int, after: str | None = None) -> list[Version]:

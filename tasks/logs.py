@@ -12,6 +12,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from tasks.settings import Settings
 
+#: A sign of one of them: most strings have none, and are looked at once.
+_SUSPECT = re.compile(r"fk_|://|passw|^(?:DETAIL|CONTEXT):", re.IGNORECASE | re.MULTILINE)
 #: Who is let in by a URL, a libpq string or a key of ours, and the values that Postgres quotes from a row it refused.
 _SECRETS = (
     (re.compile(r"\b(fk_[0-9a-f]+)_[0-9a-f]+"), r"\1_***"),
@@ -56,7 +58,7 @@ def _take_in(level: int, chain: list[Processor]) -> None:
 def masked(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Without what an error of a library may quote: passwords and people's data."""
     for name, value in event.items():
-        if isinstance(value, str):
+        if isinstance(value, str) and _SUSPECT.search(value):
             for secret, shown in _SECRETS:
                 value = secret.sub(shown, value)
             event[name] = value

@@ -7,9 +7,9 @@ holding a parent, and a transaction calls at most one function that ends jobs.
 """
 
 from db.ledger.asked import cancel, retry
-from db.ledger.claims import Claim, claim, join_cohort
+from db.ledger.claims import Claim, begin, claim, join_cohort
 from db.ledger.dispatch import Bell, dispatched, due, lost, ring, unanswered
-from db.ledger.intake import NewJob, admit, recall, remember, remembers, submit, submit_batch
+from db.ledger.intake import NewJob, Placed, admit, place, recall, remember, remembers, submit, submit_batch
 from db.ledger.invariants import INVARIANTS, violations
 from db.ledger.leases import Pulse, beat, cancelled, crashed, drain, fail, hold, release, retry_later, succeed
 from db.ledger.moves import Moved
@@ -38,12 +38,14 @@ __all__ = [
     "Claim",
     "Moved",
     "NewJob",
+    "Placed",
     "Pulse",
     "QueueDepth",
     "Sought",
     "admit",
     "attempts",
     "beat",
+    "begin",
     "cancel",
     "cancelled",
     "claim",
@@ -62,6 +64,7 @@ __all__ = [
     "join_cohort",
     "lost",
     "page",
+    "place",
     "position",
     "purge",
     "queues",

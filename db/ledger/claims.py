@@ -48,6 +48,15 @@ def claim(session: Session, job_id: str, owner: str, lease_s: float) -> Claim | 
     return taken[0] if taken else None
 
 
+def begin(session: Session, job_id: str, owner: str, lease_s: float) -> Claim:
+    """Take up a job of this very transaction, which ends before the commit: nobody else ever sees it wait or run.
+
+    So it needs no place among those that run. It gets its fence and its attempt like every other.
+    """
+    [taken] = _take(session, select(jobs.c.id).where(jobs.c.id == job_id), owner, lease_s)
+    return taken
+
+
 def join_cohort(session: Session, leader: Claim, limit: int, owner: str, lease_s: float) -> list[Claim]:
     """Take up at most `limit` more jobs that can be trained in one step with the leader's.
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from db.session import ask
+
 
 @dataclass(frozen=True)
 class Bell:
@@ -91,4 +93,4 @@ def dispatched(session: Session, job_ids: Sequence[str]) -> None:
 
 def ring(session: Session) -> None:
     """Wake the dispatchers, when this transaction commits. They also look by themselves, so a lost call costs a second."""
-    session.execute(text("NOTIFY job_due"))
+    ask(session, "SELECT pg_notify('job_due', '')", {})

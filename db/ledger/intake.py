@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Double, Insert, and_, bindparam, column, func, insert, literal, select, text, update
+from sqlalchemy import ColumnElement, Double, Insert, and_, column, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from db.errors import KeyReused, NotFound, OverQuota, Saturated
 from db.ledger.moves import from_now, jobs
 from db.models import QUEUED, RUNNING, UNFINISHED, IdempotencyKey, Job, Json, new_id
+from db.session import ask, to_json
 
-# Two statements: what the second counts must be what stands once the tenant's lock is ours.
-_LOCK_TENANT = text("SELECT max_unfinished FROM tenants WHERE id = :tenant FOR NO KEY UPDATE")
-_HELD = text("""
-SELECT
-  (SELECT count(*) FROM jobs WHERE tenant_id = :tenant AND state IN ('queued', 'running') AND pending_children IS NULL) AS held,
-  (SELECT count(*) FROM jobs WHERE queue = :queue AND state = 'queued') AS waiting
-""")
-
+_ROOM = "SELECT allowed, held, waiting FROM room_for_jobs(%(tenant_id)s, %(queue)s)"
 
 # The rest is as the table says for every new job. (Written out: as an expression, and read back whole through the ORM, it took 2 ms more.)
-_INSERT_UNLESS_TWIN = text("""
+_INSERT_UNLESS_TWIN = """
 INSERT INTO jobs (
   id, tenant_id, kind, queue, spec, spec_hash, label, max_attempts, entity_id, model_id, shape_key, priority, retry_of, client_metadata,
   deadline_at
-) VALUES (
-  :id, :tenant_id, :kind, :queue, :spec, :spec_hash, :label, :max_attempts, :entity_id, :model_id, :shape_key, :priority, :retry_of,
-  :client_metadata, clock_timestamp() + make_interval(secs => CAST(:deadline_s AS double precision))
-)
+) SELECT
+  %(id)s, %(tenant_id)s, %(kind)s, %(queue)s, %(spec)s::jsonb, %(spec_hash)s, %(label)s, %(max_attempts)s, %(entity_id)s::bigint,
+  %(model_id)s, %(shape_key)s, %(priority)s, %(retry_of)s, %(client_metadata)s::jsonb,
+  clock_timestamp() + make_interval(secs => %(deadline_s)s::double precision)
+WHERE {fits}
 ON CONFLICT (model_id, kind, spec_hash) WHERE state IN ('queued', 'running') AND parent_id IS NULL AND NOT cancel_requested DO NOTHING
 RETURNING created_at, available_at, deadline_at
-""").bindparams(bindparam("spec", type_=JSONB), bindparam("client_metadata", type_=JSONB))
+"""
+# One statement, so that the tenant's lock is not held while a client that is busy gets round to the next one.
+_IF_THERE_IS_ROOM = """
+WITH room AS MATERIALIZED ({room}), made AS ({insert})
+SELECT allowed, held, waiting, created_at, available_at, deadline_at FROM room LEFT JOIN made ON true
+"""
+_SUBMIT = _INSERT_UNLESS_TWIN.format(fits="true")
+_PLACE = _IF_THERE_IS_ROOM.format(
+    room=_ROOM, insert=_INSERT_UNLESS_TWIN.format(fits="(SELECT held < allowed AND waiting < %(max_queue)s FROM room)")
+)
+
+_FIRST = """
+INSERT INTO idempotency_keys (tenant_id, route, key, request_sha256, job_id) VALUES (%(tenant)s, %(route)s, %(key)s, %(sha256)s, '')
+ON CONFLICT DO NOTHING RETURNING key
+"""
+_REMEMBER = """
+UPDATE idempotency_keys SET job_id = %(job)s
+WHERE tenant_id = %(tenant)s AND route = %(route)s AND key = %(key)s AND request_sha256 = %(sha256)s RETURNING job_id
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +72,15 @@ class NewJob:
     client_metadata: Json = field(default_factory=dict)
 
 
+class Placed(NamedTuple):
+    """A job that was let in: the new one, or the twin that stood already."""
+
+    job: Job
+    deduplicated: bool
+    #: How many waited in its queue before.
+    waiting: int
+
+
 class Recalled(NamedTuple):
     """What a request was answered with when it came for the first time, and when that was."""
 
@@ -67,20 +88,31 @@ class Recalled(NamedTuple):
     asked_at: datetime
 
 
+def place(session: Session, new: NewJob, *, max_queue: int) -> Placed:
+    """`admit` and `submit` in one step: what a request for one job needs."""
+    while True:
+        id_ = new_id("job")
+        [(allowed, held, waiting, *moments)] = ask(session, _PLACE, _given(id_, new) | {"max_queue": max_queue})
+        _require_room(new.tenant_id, new.queue, 1, allowed, held, waiting, max_queue)
+        if moments[0] is not None:
+            return Placed(_made(id_, new, *moments), False, waiting)
+        twin = _twin(session, new)
+        if twin is not None:
+            return Placed(twin, True, waiting)
+
+
 def submit(session: Session, new: NewJob) -> tuple[Job, bool]:
-    """The job and False, or the unfinished twin that asks for the same and True.
+    """The job and False, or the unfinished twin that asks for the same and True. `admit` it first.
 
     A twin is an unfinished job of the same model, kind and spec that nobody wants cancelled (the index `single_flight`).
     """
     while True:
-        given = {"id": new_id("job"), **_plain(new)}
-        row = session.execute(_INSERT_UNLESS_TWIN, given).one_or_none()
-        if row is not None:
-            return _made(given, *row), False
-        twin = session.scalars(select(Job).where(*_twin_of(new)).execution_options(populate_existing=True)).one_or_none()
+        id_ = new_id("job")
+        for moments in ask(session, _SUBMIT, _given(id_, new)):
+            return _made(id_, new, *moments), False
+        twin = _twin(session, new)
         if twin is not None:
             return twin, True
-        # The twin ended between the two statements: the way is free now.
 
 
 def submit_batch(session: Session, parent: NewJob, children: Sequence[NewJob]) -> Job:
@@ -102,15 +134,18 @@ def admit(session: Session, tenant_id: str, queue: str, count: int, *, max_queue
     The tenant's row stays locked, so its quota is exact. The queue's is shared by all tenants and may be passed by as many
     as ask in the same instant. Parents do no work and are not counted.
     """
-    allowed = session.scalar(_LOCK_TENANT, {"tenant": tenant_id})
+    [(allowed, held, waiting)] = ask(session, _ROOM, {"tenant_id": tenant_id, "queue": queue})
+    _require_room(tenant_id, queue, count, allowed, held, waiting, max_queue)
+    return int(waiting)
+
+
+def _require_room(tenant_id: str, queue: str, count: int, allowed: int | None, held: int, waiting: int, max_queue: int) -> None:
     if allowed is None:
         raise NotFound("tenant", tenant_id)
-    held, waiting = session.execute(_HELD, {"tenant": tenant_id, "queue": queue}).one()
     if held + count > allowed:
         raise OverQuota(held, allowed)
     if waiting + count > max_queue:
         raise Saturated(queue, waiting, max_queue)
-    return int(waiting)
 
 
 def recall(session: Session, tenant_id: str, route: str, key: str, request_sha256: str) -> Recalled | None:
@@ -120,9 +155,7 @@ def recall(session: Session, tenant_id: str, route: str, key: str, request_sha25
     (its foreign key waits for the commit): a concurrent twin blocks on that row until the first one's commit and then finds its job,
     or until its rollback and then is the first itself. So a refused request leaves no key behind.
     """
-    row = {"tenant_id": tenant_id, "route": route, "key": key, "request_sha256": request_sha256, "job_id": ""}
-    first = upsert(IdempotencyKey).values(row).on_conflict_do_nothing().returning(IdempotencyKey.key)
-    while session.scalar(first) is None:
+    while not ask(session, _FIRST, {"tenant": tenant_id, "route": route, "key": key, "sha256": request_sha256}):
         known = session.execute(
             select(IdempotencyKey.request_sha256, IdempotencyKey.job_id, IdempotencyKey.created_at).where(_key(tenant_id, route, key))
         ).one_or_none()
@@ -137,12 +170,7 @@ def recall(session: Session, tenant_id: str, route: str, key: str, request_sha25
 
 def remember(session: Session, tenant_id: str, route: str, key: str, request_sha256: str, job_id: str) -> None:
     """Give the key that `recall` wrote its job, also when that is a twin's. Without this the commit is refused."""
-    session.execute(
-        update(IdempotencyKey)
-        .where(_key(tenant_id, route, key), IdempotencyKey.request_sha256 == request_sha256)
-        .values(job_id=job_id)
-        .execution_options(synchronize_session=False)
-    )
+    ask(session, _REMEMBER, {"tenant": tenant_id, "route": route, "key": key, "sha256": request_sha256, "job": job_id})
 
 
 def remembers(session: Session, tenant_id: str, route: str, key: str, job_id: str) -> bool:
@@ -168,8 +196,9 @@ def _insert_all(rows: Sequence[Json]) -> Insert:
     )
 
 
-def _twin_of(new: NewJob) -> Sequence[ColumnElement[bool]]:
-    return (
+def _twin(session: Session, new: NewJob) -> Job | None:
+    """The one that stood in the way. None when it ended meanwhile: the way is free now."""
+    twin = select(Job).where(
         Job.tenant_id == new.tenant_id,
         Job.model_id == new.model_id,
         Job.kind == new.kind,
@@ -178,6 +207,7 @@ def _twin_of(new: NewJob) -> Sequence[ColumnElement[bool]]:
         Job.parent_id.is_(None),
         Job.cancel_requested.is_(False),
     )
+    return session.scalars(twin.execution_options(populate_existing=True)).one_or_none()
 
 
 def _row(new: NewJob) -> dict[str, Any]:
@@ -186,12 +216,17 @@ def _row(new: NewJob) -> dict[str, Any]:
 
 
 def _plain(new: NewJob) -> dict[str, Any]:
-    return {f.name: getattr(new, f.name) for f in fields(new)}
+    return dict(vars(new))
 
 
-def _made(given: dict[str, Any], created_at: datetime, available_at: datetime, deadline_at: datetime | None) -> Job:
+def _given(id_: str, new: NewJob) -> dict[str, Any]:
+    """As the driver takes it."""
+    return {**_plain(new), "id": id_, "spec": to_json(new.spec), "client_metadata": to_json(new.client_metadata)}
+
+
+def _made(id_: str, new: NewJob, created_at: datetime, available_at: datetime, deadline_at: datetime | None) -> Job:
     """The job as it was just written, without reading it back."""
-    told = {name: value for name, value in given.items() if name != "deadline_s"}
-    new = {"state": QUEUED, "rev": 1, "progress": {}, "warnings": [], "attempt": 0, "crashes": 0, "dispatch_no": 0}
+    told = {name: value for name, value in _plain(new).items() if name != "deadline_s"}
+    fresh = {"state": QUEUED, "rev": 1, "progress": {}, "warnings": [], "attempt": 0, "crashes": 0, "dispatch_no": 0}
     asked = {"cancel_requested": False, "drain_requested": False}
-    return Job(**told, **new, **asked, created_at=created_at, available_at=available_at, deadline_at=deadline_at)
+    return Job(id=id_, **told, **fresh, **asked, created_at=created_at, available_at=available_at, deadline_at=deadline_at)

@@ -13,7 +13,7 @@ INVARIANTS: Mapping[str, str] = {
     # I3
     "succeeded_training_without_version": """
         SELECT count(*) FROM jobs WHERE finished_at > now() - interval '1 hour' AND state = 'succeeded'
-          AND kind IN ('train', 'anomaly_train') AND children IS NULL AND model_id IS NOT NULL
+          AND kind IN ('train', 'pretrain', 'import', 'anomaly_train') AND children IS NULL AND model_id IS NOT NULL
           AND NOT EXISTS (SELECT FROM versions WHERE job_id = jobs.id)""",
     "version_of_unsuccessful_job": """
         SELECT count(*) FROM jobs JOIN versions ON versions.job_id = jobs.id

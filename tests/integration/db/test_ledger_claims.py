@@ -155,6 +155,22 @@ def test_the_running_cap_is_hard_and_counts_each_queue_for_itself(sessions: Sess
     assert desk.claim(sessions, waiting) is not None
 
 
+def test_what_is_begun_where_it_was_written_takes_no_place(sessions: Sessions) -> None:
+    """Until the commit nobody sees it, and then it has ended."""
+    acme = desk.tenant(sessions, max_running=0)
+    with sessions.begin() as session:
+        job, _ = ledger.submit(session, desk.new(acme, kind="import", max_attempts=1))
+        claim = ledger.begin(session, job.id, "web/1", desk.LEASE_S)
+        with sessions() as elsewhere:
+            assert ledger.page(elsewhere, acme, limit=10) == []
+        ledger.succeed(session, job.id, claim.fence, {"base": "b"})
+    row = desk.job(sessions, job.id)
+    assert (row.state, row.rev, row.attempt, row.fence, row.lease_owner) == ("succeeded", 3, 1, claim.fence, None)
+    assert row.started_at is not None
+    assert row.finished_at is not None
+    assert desk.attempts(sessions, job.id) == [(1, "succeeded")]
+
+
 def test_the_running_cap_holds_for_claimers_at_once(sessions: Sessions) -> None:
     acme = desk.tenant(sessions, max_running=3)
     waiting = [desk.queued(sessions, acme) for _ in range(10)]

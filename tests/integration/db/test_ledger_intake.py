@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, inspect, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -193,20 +194,59 @@ def test_an_unknown_tenant_is_not_admitted(sessions: Sessions) -> None:
         ledger.admit(session, "tnt_none", "train", 1, max_queue=3)
 
 
-def test_the_quota_holds_for_those_who_ask_at_once(sessions: Sessions) -> None:
+def admit_and_submit(session: Session, new: NewJob) -> None:
+    ledger.admit(session, new.tenant_id, new.queue, 1, max_queue=100)
+    ledger.submit(session, new)
+
+
+def place(session: Session, new: NewJob) -> None:
+    ledger.place(session, new, max_queue=100)
+
+
+@pytest.mark.parametrize("way", [admit_and_submit, place])
+def test_the_quota_holds_for_those_who_ask_at_once(sessions: Sessions, way: Callable[[Session, NewJob], None]) -> None:
     acme = desk.tenant(sessions, max_unfinished=3)
 
     def ask() -> bool:
         try:
             with sessions.begin() as session:
-                ledger.admit(session, acme, "train", 1, max_queue=100)
-                ledger.submit(session, desk.new(acme))
+                way(session, desk.new(acme))
         except OverQuota:
             return False
         return True
 
     assert sorted(at_once(*[ask] * 8)) == [False] * 5 + [True] * 3
     assert count_jobs(sessions) == 3
+
+
+def test_a_job_is_placed_as_it_is_submitted_and_told_how_many_wait(sessions: Sessions) -> None:
+    acme, other = desk.tenant(sessions), desk.tenant(sessions, "other")
+    [model] = desk.models(sessions, acme, 1)
+    desk.queued(sessions, other)
+    new = desk.new(acme, model_id=model, spec_hash="h", client_metadata={"client": "ios"}, deadline_s=60.0)
+    with sessions.begin() as session:
+        placed = ledger.place(session, new, max_queue=2)
+    assert (placed.deduplicated, placed.waiting) == (False, 1)
+    stored = desk.job(sessions, placed.job.id)
+    columns = [column.key for column in inspect(Job).columns]
+    assert [getattr(placed.job, name) for name in columns] == [getattr(stored, name) for name in columns]
+    with sessions.begin() as session:
+        again = ledger.place(session, new, max_queue=3)
+    assert (again.job.id, again.deduplicated, again.waiting) == (placed.job.id, True, 2)
+
+
+@pytest.mark.parametrize(("most", "max_queue", "refused"), [(1, 9, OverQuota), (9, 1, Saturated), (1, 1, OverQuota)])
+def test_what_is_refused_is_not_placed(sessions: Sessions, most: int, max_queue: int, refused: type[Exception]) -> None:
+    acme = desk.tenant(sessions, max_unfinished=most)
+    desk.queued(sessions, acme)
+    with pytest.raises(refused), sessions.begin() as session:
+        ledger.place(session, desk.new(acme), max_queue=max_queue)
+    assert count_jobs(sessions) == 1
+
+
+def test_nothing_is_placed_for_an_unknown_tenant(sessions: Sessions) -> None:
+    with sessions.begin() as session, pytest.raises(NotFound, match="tenant"):
+        ledger.place(session, desk.new("tnt_none"), max_queue=3)
 
 
 def ask_with_key(session: Session, new: NewJob, body: str = "sha", key: str = "k", route: str = "/train") -> tuple[str, bool]:

@@ -472,3 +472,25 @@ def test_a_session_that_read_before_sees_the_flag_where_it_is_now(sessions: Sess
         slow.rollback()
     with sessions.begin() as session:
         assert session.scalar(select(func.count()).select_from(Activation)) == 3
+
+
+def test_what_nobody_knows_the_data_of_gives_way_and_takes_no_place(sessions: Sessions, model: Model) -> None:
+    unknown = {"data_from": None, "data_until": None}
+    assert publish(sessions, model, **unknown).active, "better a version than no answer"
+    assert not publish(sessions, model, gate_passed=False, **unknown).active
+    assert publish(sessions, model).active
+    assert not publish(sessions, model, **unknown).active
+
+
+def test_a_version_is_found_by_its_artefact_until_it_is_pruned(sessions: Sessions, model: Model) -> None:
+    first = publish(sessions, model, artefact_sha256="aa")
+    publish(sessions, model, activation="always", artefact_sha256="bb")
+    with sessions.begin() as session:
+        found = registry.holding(session, model.tenant_id, model.id, "aa")
+        assert found is not None
+        assert found.id == first.id
+        assert registry.holding(session, model.tenant_id, model.id, "cc") is None
+        with pytest.raises(NotFound):
+            registry.holding(session, "another", model.id, "aa")
+        registry.delete_version(session, model.tenant_id, model.id, first.semver)
+        assert registry.holding(session, model.tenant_id, model.id, "aa") is None
