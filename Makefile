@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Plain pip: it takes the CPU build of torch where one is at hand. Pins are in constraints.txt.
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable
 
-.PHONY: help demo test test-slow fuzz check up down bench-training bench-api bench-streams clean
+.PHONY: help demo test test-slow fuzz check up down bench-training bench-accuracy bench-anomaly bench-api bench-streams clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -14,7 +14,7 @@ demo: .venv/demo ## Watch real series being trained and forecast; DATA=file.parq
 	$(PY) -m ops.cli demo $(if $(DATA),--data "$(DATA)") $(DEMO)
 
 test: .venv/dev ## Run the tests; they start their own Postgres and Valkey
-	$(PY) -m pytest -m "not slow" $(TESTS)
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow" $(TESTS)
 
 test-slow: .venv/dev ## Run the tests that take minutes each, on the series below FLEETCAST_TEST_DATA
 	$(PY) -m pytest -m slow $(TESTS)
@@ -37,8 +37,14 @@ up: .venv/demo ## Start everything in the foreground
 down: .venv/demo ## Stop what `make up` started elsewhere
 	$(PY) -m ops.cli down
 
-bench-training: .venv/dev ## Compare training with a textbook loop
-	$(PY) -m bench.training
+bench-training: .venv/dev ## Compare how long training takes with a textbook loop, Darts and NeuralForecast: BENCH="--sets nab --fresh"
+	OMP_NUM_THREADS=1 $(PY) -m bench.training $(BENCH)
+
+bench-accuracy: .venv/dev ## Compare forecasts with baselines, classics and those libraries: BENCH="--sets nab --seeds 1"
+	OMP_NUM_THREADS=1 $(PY) -m bench.accuracy $(BENCH)
+
+bench-anomaly: .venv/dev ## Score the alarms on the labelled series below FLEETCAST_TEST_DATA: BENCH="--processes 2"
+	OMP_NUM_THREADS=1 $(PY) -m bench.anomaly $(BENCH)
 
 bench-api: .venv/dev ## Compare submitting and polling with the least Flask app that does either
 	$(PY) -m bench.api
@@ -47,7 +53,7 @@ bench-streams: .venv/dev ## Measure submits and polls while hundreds of clients 
 	$(PY) -m bench.streams
 
 clean: ## Remove the installation and caches
-	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output *.egg-info
+	rm -rf .venv .venv-rivals build .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output *.egg-info
 
 .venv/python: constraints.txt
 	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer with venv is needed; name it with PYTHON=…"; exit 1; }

@@ -1,179 +1,138 @@
-"""How long does one model take to train, and how good is it? Ours against the loop that tutorials teach, on the same rows.
+"""How long does one model take to train, and how good is it? Ours against what a user would pick instead, on the same rows.
 
-    python -m bench.training [--series 3] [--rows 4032] [--epochs 100]
+    python -m bench.training [--sets nab,etth1] [--series 3] [--rivals textbook,darts,neuralforecast] [--fresh]
 
-Series are NAB's AWS metrics where FLEETCAST_TEST_DATA names the folder that holds them, else generated ones. One core. Both are scored on
-the same (origin, step) pairs of the last 20 % of the rows; MASE is against the in-sample seasonal naive error.
+Everybody reads the target alone, with the same window, horizon, width and layers, on one core. MASE is over the same (origin, step) pairs
+of the last 20 % of the rows, against the in-sample seasonal naive error. Seconds are CPU seconds, for machines are shared; wall seconds
+stand beside them. Ours hold judging and intervals, theirs the training alone. Answers of rivals are remembered in .bench-results.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-import pandas as pd
 import torch
-from torch import Tensor, nn
 
-from ml.errors import ModelError
-from ml.evaluation import origins_of
-from ml.fitted import Case, Epoch, Fitted
-from ml.metrics import mase_scale, score
-from ml.series import Floats, RawChannels
-from ml.spec import ModelSpec
-from ml.trainer import fit, prepare
-from ml.windows import futures, gather
+from bench.guests import NETWORKS, Answer, answer
+from bench.ours import LAST, NETWORK, SEASONAL, Ours, ask, ours
+from bench.question import Question
+from bench.sets import SeriesSet, series_sets, wave
+from bench.tables import figure, markdown, mean, skill
 
-SPEC = ModelSpec(targets=("value",), window=50, horizon=12, hidden_size=64, num_layers=2, epochs=50, patience=8)
-#: Six CPU loads of NAB's realAWSCloudwatch.
-AWS = ("ec2_cpu_utilization_24ae8d", "ec2_cpu_utilization_53ea38", "ec2_cpu_utilization_fe7f93", "ec2_cpu_utilization_c6585a")
-RDS = ("rds_cpu_utilization_cc0c53", "rds_cpu_utilization_e47b3b")
+#: Rows from which a series is long enough for its ratio to say something about training rather than about starting up.
+LONG = 2_000
 
 
-class Textbook(nn.Module):
-    """nn.LSTM, the last row's state, a linear layer."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Line:
+    """One series, learned by everybody."""
 
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(1, spec.hidden_size, spec.num_layers, batch_first=True)
-        self.head = nn.Linear(spec.hidden_size, spec.horizon)
+    question: Question
+    ours: Ours
+    rivals: Mapping[str, Answer]
 
-    def forward(self, windows: Tensor) -> Tensor:
-        states, _ = self.lstm(windows)  # (B, W, hidden)
-        forecast: Tensor = self.head(states[:, -1])
-        return forecast  # (B, H)
+    @property
+    def mase(self) -> float:
+        return self.question.mase(self.ours.forecasts[NETWORK])
 
+    @property
+    def naive(self) -> tuple[float, float]:
+        return self.question.mase(self.ours.forecasts[LAST]), self.question.mase(self.ours.forecasts[SEASONAL])
 
-class Silent:
-    """A reporter that remembers the last it heard and tells nobody."""
+    @property
+    def near_seconds(self) -> float:
+        """CPU seconds until our stop loss was within 1 % of its final best."""
+        return self.ours.near_after * self.ours.cpu_seconds
 
-    heard: tuple[int, object] | None = None
-
-    def epoch(self, member: int, epoch: Epoch) -> bool:
-        self.heard = (member, epoch)
-        return True
-
-    def alive(self) -> None: ...
-
-    def fitted(self, member: int, fitted: Fitted) -> None: ...
-
-    def failed(self, member: int, error: ModelError) -> None:
-        self.heard = (member, error)
+    def faster(self, rival: str) -> float:
+        return self.rivals[rival].cpu_seconds / self.ours.cpu_seconds
 
 
 def main() -> None:
-    options = _options()
+    options = parser(__doc__, NETWORKS).parse_args()
     torch.set_num_threads(1)
     _warm_up()
-    print(f"{'series':32}{'textbook':>10}{'ours':>8}{'ratio':>8}   {'MASE':>9}{'ours':>8}{'served':>8}{'last':>8}")
-    ratios = []
-    for name, raw in _series(options.series, options.rows):
-        case = prepare(name, raw, SPEC)
-        seconds, mase = _textbook(case, options.epochs)
-        began = time.perf_counter()
-        [fitted] = fit([case], SPEC, Silent())
-        ours = time.perf_counter() - began
-        assert fitted is not None
-        ratios.append(seconds / ours)
-        found = [fitted.scores[by]["test"].mase or 0.0 for by in ("lstm", fitted.served_by, "persistence")]
-        cells = "".join(f"{number:8.3f}" for number in found)
-        print(f"{name:32}{seconds:9.1f}s{ours:7.1f}s{ratios[-1]:7.1f}×   {mase:9.3f}{cells}", flush=True)
-    print(f"median ratio {statistics.median(ratios):.1f}×")
+    lines = [line for one in series_sets(options.sets) for line in _learned(one, options)]
+    print(_series_table(lines, options.rivals), "\n")
+    print(_ratio_table(lines, options.rivals), "\n")
+    print(_headline([line for line in lines if line.question.rows >= LONG], options.rivals))
 
 
-def _textbook(case: Case, epochs: int) -> tuple[float, float]:
-    """Seconds and test MASE of the loop that tutorials teach: scaled once, overlapping windows, batch 32, Adam 1e-3, MSE, patience 10."""
-    began = time.perf_counter()
-    held_back = slice(case.parts.stop.start, case.parts.test.start)
-    windows, goals = _overlapping(case, case.parts.fit)
-    network = _fit_textbook((windows, goals), _overlapping(case, held_back), epochs)
-    seconds = time.perf_counter() - began
-    rows = origins_of(case, case.parts.test)
-    with torch.inference_mode():
-        said = network(_windows(case, rows.rows)).numpy().astype(np.float64) * case.scaler.scale[0] + case.scaler.center[0]
-    scale = mase_scale(case.target, case.observed, case.parts.test.start, case.season.steps)
-    mase = score(futures(case.target, rows.rows, SPEC.horizon), said, rows.counted, scale).mase
-    assert mase is not None
-    return seconds, mase
+def parser(text: str | None, rivals: Sequence[str]) -> argparse.ArgumentParser:
+    """What both comparisons can be asked."""
+    found = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--sets", type=_words, default=(), help="some of the sets, with commas between")
+    found.add_argument("--series", type=int, default=None, help="at most so many series of each set")
+    found.add_argument("--rivals", type=_words, default=tuple(rivals), help=f"of {', '.join(rivals)}")
+    found.add_argument("--fresh", action="store_true", help="ask the rivals again, whatever is remembered")
+    return found
 
 
-def _fit_textbook(learn: tuple[Tensor, Tensor], check: tuple[Tensor, Tensor], epochs: int, patience: int = 10) -> Textbook:
-    torch.manual_seed(0)
-    network = Textbook(SPEC)
-    optimiser, loss_of = torch.optim.Adam(network.parameters(), lr=1e-3), nn.MSELoss()
-    best, best_weights, waited = float("inf"), network.state_dict(), 0
-    for _ in range(epochs):
-        network.train()
-        for batch in torch.tensor_split(torch.randperm(len(learn[0])), max(1, len(learn[0]) // 32)):
-            optimiser.zero_grad()
-            torch.autograd.backward(loss_of(network(learn[0][batch]), learn[1][batch]))
-            optimiser.step()
-        network.eval()
-        with torch.no_grad():
-            loss = float(loss_of(network(check[0]), check[1]))
-        waited = 0 if loss < best else waited + 1
-        if loss < best:
-            best, best_weights = loss, {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        if waited == patience:
-            break
-    network.load_state_dict(best_weights)
-    return network
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
-def _overlapping(case: Case, part: slice) -> tuple[Tensor, Tensor]:
-    """(N, W, 1) and (N, H), scaled by the fit part, for every origin whose whole horizon lies in the part."""
-    found = origins_of(case, part)
-    rows = found.rows[found.counted.all(axis=1)]
-    goals = (futures(case.target, rows, SPEC.horizon) - case.scaler.center[0]) / case.scaler.scale[0]
-    return _windows(case, rows), torch.from_numpy(goals.astype(np.float32))
-
-
-def _windows(case: Case, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
-    stretches = gather(case.values, rows - case.spec.window + 1, case.spec.window)
-    scaled: Floats = (stretches - case.scaler.center) / case.scaler.scale
-    return torch.from_numpy(np.nan_to_num(scaled).astype(np.float32))
-
-
-def _series(number: int, rows: int) -> Iterator[tuple[str, RawChannels]]:
-    folder = os.environ.get("FLEETCAST_TEST_DATA")
-    for seed, name in enumerate((AWS + RDS)[:number]):
-        yield (name, _real(Path(folder), name, rows)) if folder else (f"generated {seed}", _generated(seed, rows))
-
-
-def _real(folder: Path, name: str, rows: int) -> RawChannels:
-    wanted = [("series", "==", f"realAWSCloudwatch/{name}")]
-    found = pd.read_parquet(folder / "nab" / "series.parquet", filters=wanted).tail(rows)
-    stamps = found["timestamp"].dt.tz_localize(None).to_numpy().astype("datetime64[ms]")
-    return {"value": (stamps, found["value"].to_numpy(dtype=np.float64))}
-
-
-def _generated(seed: int, rows: int) -> RawChannels:
-    """Every five minutes: a daily wave, noise that lasts, a level that shifts twice."""
-    random = np.random.default_rng(seed)
-    drift = pd.Series(random.standard_normal(rows)).ewm(halflife=20).mean().to_numpy() * 4
-    level = 40 + 8 * (np.arange(rows) > rows * 0.4) - 5 * (np.arange(rows) > rows * 0.85)
-    values = level + 5 * np.sin(2 * np.pi * np.arange(rows) / 288) + drift + 0.4 * random.standard_normal(rows)
-    return {"value": (np.datetime64("2026-01-01", "ms") + np.arange(rows) * np.timedelta64(300_000, "ms"), values)}
+def _learned(one: SeriesSet, options: argparse.Namespace) -> Iterator[Line]:
+    spec = one.spec(alone=True)
+    asked = [ask(one.name, name, raw, spec) for name, raw in list(one.series())[: options.series]]
+    rivals = {rival: answer(rival, [question for _, question in asked], fresh=options.fresh) for rival in options.rivals}
+    for case, question in asked:
+        yield Line(question, ours(case, question), {rival: found[question.series] for rival, found in rivals.items()})
 
 
 def _warm_up() -> None:
     """Load what torch loads at its first update, so that it is nobody's time."""
-    case = prepare("warm-up", _generated(0, 200), SPEC)
-    _textbook(case, 1)
-    fit([case], SPEC.override({"epochs": 1}), Silent())
+    [one] = series_sets(("generated",))
+    ours(*ask("warm-up", "wave", {"value": wave(0, 400)}, one.spec(alone=True).override({"epochs": 1})))
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--series", type=int, default=3, help="how many series, at most 6")
-    parser.add_argument("--rows", type=int, default=4_032)
-    parser.add_argument("--epochs", type=int, default=100, help="most epochs of the textbook loop")
-    return parser.parse_args()
+def _series_table(lines: Sequence[Line], rivals: Sequence[str]) -> str:
+    heads = ["series", "rows", "last value", "ours: MASE", "skill", "CPU s (wall)", "near its best after"]
+    heads += [f"{rival}: {what}" for rival in rivals for what in ("MASE", "CPU s (wall)")]
+    return markdown(heads, ([*_our_cells(line), *(cell for rival in rivals for cell in _cells(line.rivals[rival]))] for line in lines))
+
+
+def _our_cells(line: Line) -> list[str]:
+    question, seconds = line.question, _cost(line.ours.cpu_seconds, line.ours.seconds)
+    scores = [figure(line.naive[0]), figure(line.mase), figure(skill(line.mase, *line.naive))]
+    return [f"{question.set}/{question.series}", f"{question.rows:,}", *scores, seconds, figure(line.near_seconds, 1, " s")]
+
+
+def _cells(found: Answer) -> tuple[str, str]:
+    return figure(found.mase), _cost(found.cpu_seconds, found.seconds)
+
+
+def _cost(cpu_seconds: float, seconds: float) -> str:
+    return f"{cpu_seconds:.1f} ({seconds:.1f})"
+
+
+def _ratio_table(lines: Sequence[Line], rivals: Sequence[str]) -> str:
+    """Per set: mean errors, and how many times our CPU seconds the others took."""
+    sets = list(dict.fromkeys(line.question.set for line in lines))
+    heads = ["set", "ours: MASE", "median CPU s", *(f"{rival}: {what}" for rival in rivals for what in ("MASE", "CPU time"))]
+    return markdown(heads, (_set_cells(name, [line for line in lines if line.question.set == name], rivals) for name in sets))
+
+
+def _set_cells(name: str, lines: Sequence[Line], rivals: Sequence[str]) -> list[str]:
+    cells = [name, figure(mean(line.mase for line in lines)), figure(statistics.median(line.ours.cpu_seconds for line in lines), 1)]
+    for rival in rivals:
+        ratio = statistics.median(line.faster(rival) for line in lines)
+        cells += [figure(mean(line.rivals[rival].mase for line in lines)), figure(ratio, 1, "×")]
+    return cells
+
+
+def _headline(lines: Sequence[Line], rivals: Sequence[str]) -> str:
+    if not lines:
+        return f"No series has {LONG:,} rows."
+    medians = (f"{rival} {statistics.median(line.faster(rival) for line in lines):.1f}×" for rival in rivals)
+    near = (f"{rival} {statistics.median(line.rivals[rival].cpu_seconds / line.near_seconds for line in lines):.1f}×" for rival in rivals)
+    return (
+        f"Median CPU time over ours, {len(lines)} series with at least {LONG:,} rows: {', '.join(medians)}. "
+        f"Over ours until near its best: {', '.join(near)}."
+    )
 
 
 if __name__ == "__main__":

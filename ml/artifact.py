@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,41 @@ import safetensors.torch
 import torch
 
 from ml import shelf
+from ml.blend import BLEND, PARTS, Blend
 from ml.errors import ArtefactCorrupt, SpecInvalid
 from ml.features import Scaler, Season
-from ml.fitted import Epoch, Fitted
+from ml.fitted import Base, Epoch, Fitted, Pretrained
 from ml.intervals import IntervalTable
 from ml.metrics import Scores
-from ml.networks import DirectLstm
-from ml.shelf import MANIFEST, Saved, Taken
+from ml.networks import Network, build
+from ml.shelf import MANIFEST, WEIGHTS, Saved, Taken
 from ml.spec import ModelSpec
 
-WEIGHTS, HISTORY, SUMMARY = "weights.safetensors", "history.json", "summary.txt"
+HISTORY, SUMMARY = "history.json", "summary.txt"
 
 
 def save(fitted: Fitted, root: Path) -> Saved:
     """Put a model on the shelf: whole or not there at all. Saving the same model again changes nothing."""
     return shelf.put(root, _manifest(fitted), _files(fitted))
+
+
+def save_base(learned: Pretrained, root: Path) -> Saved:
+    """Put a network that serves nobody on the shelf, for others to start from."""
+    # Numbers without names: an entity that is erased must not live on in a network that others start from.
+    losses = sorted(learned.losses.values())
+    about = {"kind": "base", "spec": learned.spec.as_dict(), "losses": losses, "libraries": _libraries()}
+    history = shelf.to_json([epoch.as_dict() for epoch in learned.history])
+    return shelf.put(root, about, {WEIGHTS: _weights(learned.network), HISTORY: history})
+
+
+def load_base(root: Path, sha256: str) -> Base:
+    """The network of any artefact, whether it serves or not. Raises ArtefactCorrupt."""
+    taken = shelf.take(root, sha256)
+    try:
+        spec = ModelSpec.from_dict(taken.manifest["spec"])
+        return Base(spec, _network(spec, taken.files[WEIGHTS]))
+    except (KeyError, TypeError, ValueError, SpecInvalid) as error:
+        raise ArtefactCorrupt(f"The manifest of {sha256[:12]} cannot be understood: {error!r}.") from error
 
 
 def load(root: Path, sha256: str, device: str = "cpu") -> Fitted:
@@ -42,19 +63,24 @@ def load(root: Path, sha256: str, device: str = "cpu") -> Fitted:
 
 
 def _files(fitted: Fitted) -> dict[str, bytes]:
-    weights = {name: tensor.detach().to("cpu").contiguous() for name, tensor in fitted.network.state_dict().items()}
     return {
-        WEIGHTS: safetensors.torch.save(weights),
+        WEIGHTS: _weights(fitted.network),
         HISTORY: shelf.to_json([epoch.as_dict() for epoch in fitted.history]),
         SUMMARY: summary(fitted).encode(),
     }
 
 
+def _weights(network: Network) -> bytes:
+    return safetensors.torch.save({name: tensor.detach().to("cpu").contiguous() for name, tensor in network.state_dict().items()})
+
+
 def _manifest(fitted: Fitted) -> dict[str, Any]:
     return {
         "entity": fitted.entity,
+        "target": fitted.target,
         "spec": fitted.spec.as_dict(),
         "served_by": fitted.served_by,
+        "blend": fitted.blend and asdict(fitted.blend),
         "scaler": _scaler_out(fitted.scaler),
         "season": {"period_s": fitted.season.period_s, "steps": fitted.season.steps},
         "step_ms": round(fitted.step_s * 1000),
@@ -104,17 +130,21 @@ def summary(fitted: Fitted) -> str:
 def _restored(taken: Taken, device: str) -> Fitted:
     manifest, files = taken.manifest, taken.files
     spec = ModelSpec.from_dict(manifest["spec"])
+    if manifest["target"] not in spec.targets or manifest["served_by"] not in manifest["metrics"]:
+        raise ArtefactCorrupt(f"{manifest['target']!r} served by {manifest['served_by']!r} is not of this spec.", file=MANIFEST)
     data = manifest["data"]
     return Fitted(
         entity=manifest["entity"],
+        target=manifest["target"],
         spec=spec,
         network=_network(spec, files[WEIGHTS]).to(device),
-        scaler=_scaler_in(manifest["scaler"], len(spec.inputs)),
+        scaler=_scaler_in(manifest["scaler"], spec),
         season=Season(float(manifest["season"]["period_s"]), int(manifest["season"]["steps"])),
         step=np.timedelta64(int(manifest["step_ms"]), "ms"),
         intervals=_intervals_in(manifest["intervals"], spec),
         scores={name: {part: Scores(**found) for part, found in parts.items()} for name, parts in manifest["metrics"].items()},
         served_by=manifest["served_by"],
+        blend=_blend_in(manifest),
         history=tuple(Epoch(**epoch) for epoch in json.loads(files[HISTORY])),
         warnings=tuple(manifest["warnings"]),
         data_from=datetime.fromisoformat(data["from"]),
@@ -124,13 +154,13 @@ def _restored(taken: Taken, device: str) -> Fitted:
     )
 
 
-def _network(spec: ModelSpec, content: bytes) -> DirectLstm:
+def _network(spec: ModelSpec, content: bytes) -> Network:
     """The network the spec declares, holding these tensors. Raises ArtefactCorrupt for a name, shape, type or number that does not fit."""
     try:
         stored = safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
         raise ArtefactCorrupt(f"{WEIGHTS} is no safetensors file: {error}.", file=WEIGHTS) from error
-    network = DirectLstm.of(spec)
+    network = build(spec)
     declared = network.state_dict()
     if stored.keys() != declared.keys():
         raise ArtefactCorrupt(f"Tensors {sorted(stored.keys() ^ declared.keys())} are not as the spec declares.", file=WEIGHTS)
@@ -149,20 +179,33 @@ def _require_alike(name: str, tensor: torch.Tensor, declared: torch.Tensor) -> N
 
 
 def _scaler_out(scaler: Scaler) -> dict[str, Any]:
-    arrays = {name: getattr(scaler, name).tolist() for name in ("center", "scale", "change", "low", "high")}
-    return {**arrays, "spread": scaler.spread}
+    return {field.name: getattr(scaler, field.name).tolist() for field in fields(Scaler)}
 
 
-def _scaler_in(stored: Mapping[str, Any], channels: int) -> Scaler:
-    arrays = {name: np.array(stored[name], dtype=np.float64) for name in ("center", "scale", "change", "low", "high")}
+def _scaler_in(stored: Mapping[str, Any], spec: ModelSpec) -> Scaler:
+    arrays = {field.name: np.array(stored[field.name], dtype=np.float64) for field in fields(Scaler)}
     for name, array in arrays.items():
-        if array.shape != (channels,) or not np.isfinite(array).all():
-            raise ArtefactCorrupt(f"The scaler's {name} does not hold {channels} finite numbers.", file=MANIFEST)
-    return Scaler(**arrays, spread=float(stored["spread"]))
+        wanted = len(spec.targets) if name == "spread" else len(spec.inputs)
+        if array.shape != (wanted,) or not np.isfinite(array).all():
+            raise ArtefactCorrupt(f"The scaler's {name} does not hold {wanted} finite numbers.", file=MANIFEST)
+    return Scaler(**arrays)
+
+
+def _blend_in(manifest: Mapping[str, Any]) -> Blend | None:
+    stored = manifest["blend"]
+    if (stored is None) == (manifest["served_by"] == BLEND):
+        raise ArtefactCorrupt(f"{manifest['served_by']} serves, and a blend is {'not ' if stored is None else ''}there.", file=MANIFEST)
+    if stored is None:
+        return None
+    shares, level = {part: float(stored["shares"][part]) for part in PARTS}, float(stored["level"])
+    if not np.isfinite([*shares.values(), level]).all() or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
+        raise ArtefactCorrupt("The shares of the blend are no shares of 1.", file=MANIFEST)
+    return Blend(shares, level)
 
 
 def _intervals_in(stored: dict[str, Any], spec: ModelSpec) -> IntervalTable:
     table = IntervalTable.from_dict(stored)
-    if table.half.shape[1:] != (spec.horizon,) or not np.isfinite(table.half).all():
+    arrays = [table.half] if table.phases is None else [table.half, table.phases]
+    if any(array.shape[1:] != (spec.horizon,) or not np.isfinite(array).all() for array in arrays):
         raise ArtefactCorrupt(f"The interval table does not hold {spec.horizon} finite steps.", file=MANIFEST)
     return table

@@ -2,6 +2,7 @@
 
 ModelError
 ├── SpecInvalid            a field of a spec is out of its bounds
+├── WeightsInvalid         tensors from outside are not as their spec declares
 ├── UnusableData           this history cannot be learned from (never retried)
 │   ├── InsufficientData   too little of something; carries every requirement
 │   ├── InsufficientRecentData  the window before the forecast is not there
@@ -38,6 +39,18 @@ class SpecInvalid(ModelError):
         pointer = "/spec/" + field.replace(".", "/")
         super().__init__(f"{field} = {value!r}: {fix}", errors=[{"pointer": pointer, "code": "out_of_bounds", "detail": fix}])
         self.field = field
+
+
+class WeightsInvalid(ModelError):
+    """`tensor` is its name as it was sent; None speaks of the whole file."""
+
+    code = "validation_failed"
+
+    def __init__(self, tensor: str | None, fault: str) -> None:
+        named = None if tensor is None else tensor[:200].encode("ascii", "backslashreplace").decode()
+        pointer = "/weights.safetensors" + ("" if named is None else "/" + named.replace("~", "~0").replace("/", "~1"))
+        detail = f"weights.safetensors: {fault}." if named is None else f"Tensor {named}: {fault}."
+        super().__init__(detail, errors=[{"pointer": pointer, "code": "invalid", "detail": detail}])
 
 
 class UnusableData(ModelError):

@@ -1,27 +1,24 @@
-"""The mind's judgement: who serves, how well, and whether a version may become active by itself."""
+"""The mind's judgement: every forecaster answers the held-back rows, and the best of them serves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ml.baselines import NAIVE, PERSISTENCE, naive_forecast
-from ml.features import look
-from ml.fitted import LSTM, Case, Fitted, moment
-from ml.intervals import BASELINE_ROWS, IntervalTable, conformal, growth_of
-from ml.metrics import Scores, coverage, mase_scale, score, winkler, with_skill
-from ml.networks import DirectLstm, forecast_windows
-from ml.recipes import Gate
+from ml.blend import BLEND, NETWORK, Blend, find_shares, plain_guesses
+from ml.features import Inputs, View, look, look_ahead, phase_of
+from ml.fitted import Case, Fitted
+from ml.intervals import BASELINE_ROWS, PHASES, RECENT, SEASONS_SEEN, Held, IntervalTable, follow, growth_of, is_sharper, usual_by_phase
+from ml.metrics import Scores, mase_scale, score, with_skill
+from ml.networks import Network, forecast_windows
 from ml.series import Bools, Floats, Notice, Rows, notice
-from ml.windows import Origins, futures, gather, origins
+from ml.windows import Origins, Pairs, futures, gather, origins
 
-#: Rows of the calibrate part forecast below which it cannot tell a network from luck: the baseline serves.
+#: Rows held back below which nothing can tell a network from luck: a baseline serves.
 JUDGING_ROWS = 8
-#: Skill on the calibrate part above which the network serves: below it a baseline that cannot break is the better bargain.
-LEAST_SKILL = 0.01
 #: Rows read in one pass (origins × window): bounds memory and the time between two signs of life, not results.
 READ_AT_ONCE = 50_000
 
@@ -32,9 +29,9 @@ def _silent() -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sheet:
-    """One part, answered by every forecaster at the same N origins."""
+    """One part of one target, answered by every forecaster at the same N origins."""
 
-    rows: Origins
+    rows: Pairs
     #: (N, H), NaN where no row is
     truth: Floats
     #: forecaster -> (N, H)
@@ -43,133 +40,133 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """What the held-back rows say of one trained network."""
+    """What the held-back rows say of one target of one trained network."""
 
     served_by: str
+    blend: Blend | None
     #: forecaster -> part -> scores
     scores: dict[str, dict[str, Scores]]
     intervals: IntervalTable
     warnings: tuple[Notice, ...]
 
 
-def judge(case: Case, network: DirectLstm, *, trained: bool, alive: Callable[[], None] = _silent) -> Judgement:
-    """Score all forecasters on the calibrate and test parts, choose who serves by the former alone, and measure its intervals.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Column:
+    """One target of a case."""
 
-    `trained` False: early stopping found no epoch better than the last value, so the network is out. `alive` is called every second or so.
+    case: Case
+    index: int
+
+    @property
+    def name(self) -> str:
+        return self.case.spec.targets[self.index]
+
+    @property
+    def values(self) -> Floats:
+        return self.case.values[:, self.index]
+
+    @property
+    def observed(self) -> Bools:
+        return self.case.series.observed[self.name]
+
+    def held(self, pairs: Pairs, guess: Floats) -> Held:
+        """How far (N, H) guesses were off, and when."""
+        truth = futures(self.values[:, None], pairs.rows, self.case.spec.horizon)[:, 0]
+        phases = phase_of(self.case.series.times[pairs.rows], self.case.season, min(PHASES, self.case.season.steps))
+        return Held(pairs.rows, truth - guess, pairs.counted, phases)
+
+    def naive_held(self, name: str, part: slice) -> Held:
+        pairs = origins_of(self.case, part).of(self.index)
+        return self.held(pairs, naive_forecast(name, self.values, pairs.rows, self.case.spec.horizon, self.case.season.steps))
+
+
+def judge(case: Case, network: Network, alive: Callable[[], None] = _silent) -> tuple[Judgement, ...]:
+    """Per target: find what serves on the stop and calibrate parts, score all on the calibrate and test parts, measure the intervals.
+
+    `alive` is called every second or so.
     """
-    parts = {"calibrate": case.parts.calibrate, "test": case.parts.test}
+    parts = {"held": slice(case.parts.stop.start, case.parts.calibrate.stop), "calibrate": case.parts.calibrate, "test": case.parts.test}
     sheets = {name: answer(case, network, part, alive) for name, part in parts.items()}
-    scale = mase_scale(case.target, case.observed, case.parts.test.start, case.season.steps)
-    scores = {part: _scores(sheet, scale) for part, sheet in sheets.items()}
-    served_by, warnings = _choose(case, scores["calibrate"], sheets["calibrate"].rows.forecast_rows, trained)
-    table = _intervals(case, sheets, served_by)
-    if table.is_pooled(case.spec.level):
-        warnings.append(
-            notice("intervals_pooled", f"{table.rows} held-back rows are too few for each step: the steps share them.", rows=table.rows)
-        )
-    for part, sheet in sheets.items():
-        scores[part][served_by] = _with_interval(scores[part][served_by], sheet, served_by, table, case.spec.level)
-    by_forecaster = {name: {part: scores[part][name] for part in scores} for name in (LSTM, *NAIVE)}
-    return Judgement(served_by, by_forecaster, table, tuple(warnings))
+    return tuple(_judge(_Column(case, k), {name: part[k] for name, part in sheets.items()}) for k in range(len(case.spec.targets)))
 
 
-def answer(case: Case, network: DirectLstm, part: slice, alive: Callable[[], None] = _silent) -> Sheet:
-    """Let every forecaster forecast the part."""
-    rows = origins_of(case, part)
-    guesses = {name: answers(name, case, network, rows.rows, alive) for name in (LSTM, *NAIVE)}
-    return Sheet(rows, futures(case.target, rows.rows, case.spec.horizon), guesses)
+def answer(case: Case, network: Network, part: slice, alive: Callable[[], None] = _silent) -> list[Sheet]:
+    """Let the network and the baselines forecast the part: a sheet per target."""
+    found = origins_of(case, part)
+    truth = futures(case.targets, found.rows, case.spec.horizon)  # (N, K, H)
+    guesses = {name: answers(name, case, network, found.rows, alive) for name in (case.spec.network, *NAIVE)}
+    return [Sheet(found.of(k), truth[:, k], {name: guess[:, k] for name, guess in guesses.items()}) for k in range(len(case.spec.targets))]
+
+
+def served(fitted: Fitted, case: Case, origin_rows: Rows, alive: Callable[[], None] = _silent) -> Floats:
+    """(N, H) what is served of the fitted target after each origin row."""
+    name = fitted.spec.network if fitted.blend else fitted.served_by
+    said = answers(name, case, fitted.network, origin_rows, alive)[:, fitted.column]
+    return fitted.blend.of(said, case.targets[:, fitted.column], origin_rows, case.season.steps) if fitted.blend else said
 
 
 def origins_of(case: Case, part: slice) -> Origins:
     return origins(case.known, case.observed, part, case.spec.window, case.spec.horizon)
 
 
-def answers(name: str, case: Case, network: DirectLstm, origin_rows: Rows, alive: Callable[[], None] = _silent) -> Floats:
-    """(N, H) what the named forecaster says after each origin row, exactly as it is served."""
-    if name != LSTM:
-        return naive_forecast(name, case.target, origin_rows, case.spec.horizon, case.season.steps)
-    window, said = case.spec.window, [np.zeros((0, case.spec.horizon))]
-    at_once = max(1, READ_AT_ONCE // window)
+def answers(name: str, case: Case, network: Network | None, origin_rows: Rows, alive: Callable[[], None] = _silent) -> Floats:
+    """(N, K, H) what the named forecaster says after each origin row, exactly as it is served. A baseline needs no network."""
+    horizon = case.spec.horizon
+    if name in NAIVE:
+        return np.stack([naive_forecast(name, column, origin_rows, horizon, case.season.steps) for column in case.targets.T], axis=1)
+    if network is None:
+        raise KeyError(name)
+    said = [np.zeros((0, len(case.spec.targets), horizon))]
+    at_once = max(1, READ_AT_ONCE // case.spec.window)
     for low in range(0, len(origin_rows), at_once):
-        starts = origin_rows[low : low + at_once] - window + 1
-        view = look(gather(case.values, starts, window), gather(case.phases, starts, window), case.scaler, window / 2)
-        said.append(forecast_windows(network, view))
+        said.append(forecast_windows(network, *seen_from(case, origin_rows[low : low + at_once])))
         alive()
     return np.concatenate(said)
 
 
-def compare(incumbent: Fitted, challenger: Fitted, case: Case) -> dict[str, Any]:
-    """Both as they serve, on the same rows: the challenger's calibrate part, over the steps both forecast.
-
-    `ratio` is challenger / incumbent mean absolute error. `comparable` is False, with a `reason`, where the incumbent reads channels the
-    case does not hold or another cadence. `incumbent_saw` says that the incumbent had learned from some of these rows.
-    """
-    reason = _incomparable(incumbent, case)
-    if reason:
-        return {"comparable": False, "reason": reason}
-    ours, steps = origins_of(case, case.parts.calibrate), min(incumbent.spec.horizon, challenger.spec.horizon)
-    both = ours.rows >= incumbent.spec.window - 1
-    rows, counted = ours.rows[both], ours.counted[both, :steps]
-    truth = futures(case.target, rows, steps)
-    new = answers(challenger.served_by, case, challenger.network, rows)[:, :steps]
-    old = answers(incumbent.served_by, _as_case(incumbent, case), incumbent.network, rows)[:, :steps]
-    have, had = score(truth, new, counted, None).mae, score(truth, old, counted, None).mae
-    if have is None or had is None:
-        return {"comparable": False, "reason": "no held-back row can be forecast by both"}
-    start = case.series.times[case.parts.calibrate.start]
-    return {
-        "comparable": True,
-        "rows": int(counted.any(axis=1).sum()),
-        "challenger": {"mae": have, "served_by": challenger.served_by},
-        "incumbent": {"mae": had, "served_by": incumbent.served_by},
-        "ratio": have / had if had > 0 else (1.0 if have == 0 else None),
-        "incumbent_saw": incumbent.fit_until > moment(start),
-    }
+def seen_from(case: Case, origin_rows: Rows) -> tuple[View, Inputs]:
+    """What the network sees at each origin: its window, and what is known of the (N, H, A) steps ahead."""
+    spec, starts = case.spec, origin_rows - case.spec.window + 1
+    view = look(gather(case.values, starts, spec.window), gather(case.phases, starts, spec.window), case.scaler, spec)
+    ahead = np.moveaxis(futures(case.futures, origin_rows, spec.horizon), 1, 2)  # (N, H, G)
+    return view, look_ahead(ahead, gather(case.phases, origin_rows + 1, spec.horizon), case.scaler, spec)
 
 
-def gate(fitted: Fitted, need: Gate, comparison: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """May this version become active by itself? Skill on the calibrate part, and not much worse than the incumbent on the same rows.
-
-    `production_ready` is a label from the test part, and decides nothing; None for recipes that state no thresholds.
-    """
-    # A serving baseline is the best one by definition, whatever the few calibrate rows say.
-    skill = fitted.scores[LSTM]["calibrate"].skill if fitted.served_by == LSTM else 0.0
-    checks = [_check("skill", skill, need.min_skill, met=skill is not None and skill >= need.min_skill)]
-    if comparison is not None and comparison["comparable"]:
-        most = 1 + need.incumbent_tolerance
-        ratio = comparison["ratio"]
-        checks.append(_check("incumbent_ratio", ratio, most, met=ratio is not None and ratio <= most))
-    return {"passed": all(check["met"] for check in checks), "checks": checks, "production_ready": _production_ready(fitted, need)}
-
-
-def _check(name: str, have: float | None, need: float, *, met: bool) -> dict[str, Any]:
-    return {"name": name, "have": have, "need": need, "met": met}
+def _judge(column: _Column, sheets: Mapping[str, Sheet]) -> Judgement:
+    case = column.case
+    blend, warnings = _blend(column, sheets["held"])
+    served_by = BLEND if blend else _best_naive(column)
+    judged = {part: _with_blend(column, sheet, blend) for part, sheet in sheets.items()}
+    scale = mase_scale(column.values, column.observed, case.parts.test.start, case.season.steps)
+    scores = {part: _scores(judged[part], scale) for part in ("calibrate", "test")}
+    table = _intervals(column, judged, served_by)
+    if table.is_pooled(case.spec.level):
+        detail = f"{table.rows} held-back rows of {column.name} are too few for each step: the steps share them."
+        warnings.append(notice("intervals_pooled", detail, rows=table.rows))
+    level, found = case.spec.level, scores["test"][served_by]
+    scores["test"][served_by] = replace(found, coverage=table.measured(level), winkler=table.scored(level))
+    by_forecaster = {name: {part: scores[part][name] for part in scores} for name in scores["test"]}
+    return Judgement(served_by, blend, by_forecaster, table, tuple(warnings))
 
 
-def _production_ready(fitted: Fitted, need: Gate) -> bool | None:
-    if need.production_r2 is None or need.production_mape is None:
-        return None
-    test = fitted.scores[fitted.served_by]["test"]
-    if test.r2 is None or test.mape is None:
-        return False
-    return test.r2 > need.production_r2 and test.mape < need.production_mape
+def _blend(column: _Column, held: Sheet) -> tuple[Blend | None, list[Notice]]:
+    """Shares by the rows held back from the network; None where they are too few to tell it from luck."""
+    rows, case = held.rows.forecast_rows, column.case
+    if rows < JUDGING_ROWS:
+        detail = f"{rows} held-back rows cannot tell the network from luck (at least {JUDGING_ROWS}): a baseline serves {column.name}."
+        return None, [notice("too_few_to_judge", detail, rows=rows, need=JUDGING_ROWS)]
+    learned = column.values[case.parts.fit]
+    level = float(learned[np.isfinite(learned)].mean())
+    plain = plain_guesses(column.values, held.rows.rows, case.spec.horizon, case.season.steps, level)
+    guesses = plain | {NETWORK: held.guesses[case.spec.network]}
+    return Blend(find_shares(guesses, held.truth, held.rows.counted, rows), level), []
 
 
-def _incomparable(incumbent: Fitted, case: Case) -> str | None:
-    absent = [name for name in incumbent.spec.inputs if name not in case.series.channels]
-    if absent:
-        return f"the incumbent reads {', '.join(absent)}"
-    if incumbent.target != case.spec.targets[0]:
-        return f"the incumbent forecasts {incumbent.target}"
-    if incumbent.step != case.series.step:
-        return f"the incumbent's cadence is {incumbent.step_s:g} s"
-    return None
-
-
-def _as_case(incumbent: Fitted, case: Case) -> Case:
-    """The same rows as the incumbent sees them."""
-    values = case.series.matrix(incumbent.spec.inputs)
-    return replace(case, spec=incumbent.spec, scaler=incumbent.scaler, season=incumbent.season, values=values)
+def _with_blend(column: _Column, sheet: Sheet, blend: Blend | None) -> Sheet:
+    if blend is None:
+        return sheet
+    said = blend.of(sheet.guesses[column.case.spec.network], column.values, sheet.rows.rows, column.case.season.steps)
+    return replace(sheet, guesses=sheet.guesses | {BLEND: said})
 
 
 def _scores(sheet: Sheet, scale: float | None) -> dict[str, Scores]:
@@ -177,55 +174,61 @@ def _scores(sheet: Sheet, scale: float | None) -> dict[str, Scores]:
     return with_skill(found, NAIVE)
 
 
-def _choose(case: Case, scores: Mapping[str, Scores], held: int, trained: bool) -> tuple[str, list[Notice]]:
-    """The network where it beats every baseline on a calibrate part large enough to tell; else the better baseline."""
-    naive = _best_naive(case)
-    if held < JUDGING_ROWS:
-        detail = f"{held} held-back rows cannot tell the network from luck (at least {JUDGING_ROWS}): {naive} serves."
-        return naive, [notice("too_few_to_judge", detail, rows=held, need=JUDGING_ROWS)]
-    skill = scores[LSTM].skill
-    if trained and skill is not None and skill > LEAST_SKILL:
-        return LSTM, []
-    return naive, [notice("baseline_serves", f"The network did not beat the baselines on held-back rows: {naive} serves.", served_by=naive)]
-
-
-def _best_naive(case: Case) -> str:
+def _best_naive(column: _Column) -> str:
     """The better baseline over more rows than the calibrate part: they learned nothing, so all rows before the test part are held back."""
-    residuals = {name: _naive_residuals(name, case, _baseline_rows(case))[0] for name in NAIVE}
-    return min(NAIVE, key=lambda name: float(np.nansum(np.abs(residuals[name]))))
+    parts = column.case.parts
+    rows = slice(max(0, min(parts.calibrate.start, parts.test.start - BASELINE_ROWS)), parts.test.start)
+    held = {name: column.naive_held(name, rows) for name in NAIVE}
+    return min(NAIVE, key=lambda name: float(np.abs(held[name].errors[held[name].counted]).sum()))
 
 
-def _naive_residuals(name: str, case: Case, part: slice) -> tuple[Floats, Bools]:
-    """(N, H) truth minus forecast, NaN where not counted; and which are counted."""
-    rows = origins_of(case, part)
-    guess = naive_forecast(name, case.target, rows.rows, case.spec.horizon, case.season.steps)
-    truth = futures(case.target, rows.rows, case.spec.horizon)
-    return np.where(rows.counted, truth - guess, np.nan), rows.counted
-
-
-def _intervals(case: Case, sheets: Mapping[str, Sheet], served_by: str) -> IntervalTable:
-    """Half-widths from rows held back from the serving forecaster, and how often the test part fell inside them."""
-    calibrate, test = sheets["calibrate"], sheets["test"]
-    if served_by == LSTM:
-        residuals, counted = calibrate.truth - calibrate.guesses[LSTM], calibrate.rows.counted
+def _intervals(column: _Column, sheets: Mapping[str, Sheet], served_by: str) -> IntervalTable:
+    """From the latest rows held back from the serving forecaster; measured by tables made the same way at each stage of the test part."""
+    growth, parts = _growth(column), column.case.parts
+    if served_by == BLEND:
+        held = _blend_held(column, sheets)
     else:
-        residuals, counted = _naive_residuals(served_by, case, _baseline_rows(case))
-    half, pooled = conformal(residuals, counted, _growth(case))
-    covered = tuple(coverage(test.truth, test.guesses[served_by], width, test.rows.counted) for width in half)
-    return IntervalTable(half, covered, int(counted.any(axis=1).sum()), pooled)
+        first = max(0, min(parts.calibrate.start, parts.test.start - RECENT))
+        held = column.naive_held(served_by, slice(first, parts.test.stop))
+    return follow(held, growth, parts.test, _phases(column, sheets["calibrate"], served_by, growth))
 
 
-def _baseline_rows(case: Case) -> slice:
-    end = case.parts.test.start
-    return slice(max(0, min(case.parts.calibrate.start, end - BASELINE_ROWS)), end)
+def baseline_intervals(case: Case, target: int, name: str) -> IntervalTable:
+    """The intervals that a baseline would be served with, made as those of what serves are: what these must be no worse than."""
+    column, pairs = _Column(case, target), origins_of(case, case.parts.calibrate).of(target)
+    said = naive_forecast(name, column.values, pairs.rows, case.spec.horizon, case.season.steps)
+    truth = futures(column.values[:, None], pairs.rows, case.spec.horizon)[:, 0]
+    return _intervals(column, {"calibrate": Sheet(pairs, truth, {name: said})}, name)
 
 
-def _growth(case: Case) -> Floats:
+def _phases(column: _Column, calibrate: Sheet, served_by: str, growth: Floats) -> Floats | None:
+    """(P, H) how the usual error differs by phase, where that made sharper intervals on the calibrate part.
+
+    The network's own errors on earlier rows are those of what it learned by heart: the last value's show where the season is hard.
+    """
+    case = column.case
+    before, number = case.parts.calibrate.start, min(PHASES, case.season.steps)
+    if number == 1 or before < SEASONS_SEEN * case.season.steps:
+        return None
+    telling = PERSISTENCE if served_by == BLEND else served_by
+    usual = usual_by_phase(column.naive_held(telling, slice(0, before)), number)
+    return usual if is_sharper(column.held(calibrate.rows, calibrate.guesses[served_by]), usual, growth) else None
+
+
+def _blend_held(column: _Column, sheets: Mapping[str, Sheet]) -> Held:
+    """The rows held back from the network and the test part as one: an origin at their border forecasts rows of both.
+
+    The stop part, which ended the training, is among them: on short histories the calibrate part alone is a handful of rows.
+    """
+    parts = column.case.parts
+    pairs = origins_of(column.case, slice(parts.stop.start, parts.test.stop)).of(column.index)
+    guess = np.zeros(pairs.counted.shape)
+    for sheet in (sheets["held"], sheets["test"]):
+        guess[np.searchsorted(pairs.rows, sheet.rows.rows)] = sheet.guesses[BLEND]
+    return column.held(pairs, guess)
+
+
+def _growth(column: _Column) -> Floats:
     """How the last value's error grows with the step, over all rows before the calibrate part."""
-    residuals, counted = _naive_residuals(PERSISTENCE, case, slice(0, case.parts.calibrate.start))
-    return growth_of(residuals, counted, 1e-3 * float(case.scaler.scale[0]))
-
-
-def _with_interval(found: Scores, sheet: Sheet, name: str, table: IntervalTable, level: float) -> Scores:
-    half, guess, counted = table.half_width(level), sheet.guesses[name], sheet.rows.counted
-    return replace(found, coverage=coverage(sheet.truth, guess, half, counted), winkler=winkler(sheet.truth, guess, half, counted, level))
+    past = column.naive_held(PERSISTENCE, slice(0, column.case.parts.calibrate.start))
+    return growth_of(past.errors, past.counted, 1e-3 * float(column.case.scaler.scale[column.index]))

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from ml.features import Scaler, Season
+from ml.blend import Blend
+from ml.features import Scaler, Season, phase_of
 from ml.intervals import IntervalTable
 from ml.metrics import Scores
-from ml.networks import DirectLstm
-from ml.series import Bools, Floats, Notice, Parts, Series
+from ml.networks import Network
+from ml.series import Bools, Floats, Notice, Parts, Series, Times
 from ml.spec import ModelSpec
 
-#: The name under which the network's scores stand beside the baselines'.
-LSTM = "lstm"
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """A network learned elsewhere, to start from: the entity's own earlier version, another's, or one pretrained on many."""
+
+    spec: ModelSpec
+    network: Network
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,24 +37,30 @@ class Case:
     scaler: Scaler
     #: (T, C), short gaps filled, NaN elsewhere
     values: Floats
-    #: (T, 2) sine and cosine of the season
+    #: (T + H, 2) sine and cosine of the season
     phases: Floats
     warnings: tuple[Notice, ...]
+    base: Base | None = None
 
     @property
-    def target(self) -> Floats:
-        """(T,), NaN where missing."""
-        return self.values[:, 0]
+    def targets(self) -> Floats:
+        """(T, K), NaN where missing."""
+        return self.values[:, : len(self.spec.targets)]
 
     @property
     def known(self) -> Bools:
-        """(T,) True where the target is observed or filled."""
-        return np.isfinite(self.target)
+        """(T, K) True where the target is observed or filled."""
+        return np.isfinite(self.targets)
 
     @property
     def observed(self) -> Bools:
-        """(T,) True where the target was really observed."""
-        return self.series.observed[self.spec.targets[0]]
+        """(T, K) True where the target was really observed."""
+        return np.stack([self.series.observed[name] for name in self.spec.targets], axis=1)
+
+    @property
+    def futures(self) -> Floats:
+        """(T, G) the known-future covariates."""
+        return self.values[:, len(self.spec.inputs) - len(self.spec.future_covariates) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +82,35 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Pretrained:
+    """A network learned from many entities, for others to start from. It serves nobody by itself."""
+
+    spec: ModelSpec
+    network: Network
+    history: tuple[Epoch, ...]
+    #: entity -> its mean absolute error on the stop part as a share of the last value's
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """Everything a forecast needs, and how good it was."""
+    """Everything a forecast of one target needs, and how good it was. Those of several targets share their network."""
 
     entity: str
+    target: str
     #: The effective spec: its window is the one the network reads.
     spec: ModelSpec
-    network: DirectLstm
+    network: Network
     scaler: Scaler
     season: Season
     step: np.timedelta64
     intervals: IntervalTable
-    #: forecaster (`lstm`, `persistence`, `seasonal_naive`) -> part (`calibrate`, `test`) -> scores
+    #: forecaster (the network's name, `persistence`, `seasonal_naive`) -> part (`calibrate`, `test`) -> scores
     scores: dict[str, dict[str, Scores]]
-    #: The forecaster that serves, chosen on the calibrate part.
+    #: The forecaster that serves: the blend, or a baseline where too few rows were held back to find one.
     served_by: str
+    #: Shares of the blend; None where a baseline serves.
+    blend: Blend | None
     history: tuple[Epoch, ...]
     warnings: tuple[Notice, ...]
     data_from: datetime
@@ -99,10 +125,17 @@ class Fitted:
         return float(self.step / np.timedelta64(1, "ms")) / 1000
 
     @property
-    def target(self) -> str:
-        return self.spec.targets[0]
+    def column(self) -> int:
+        """Of the target, among the channels read."""
+        return self.spec.targets.index(self.target)
 
+    def half_widths(self, level: float, origins: Times) -> Floats:
+        """(N, H) of the intervals after origins at these moments, each at its phase of the season where phases tell something."""
+        table = self.intervals
+        number = 1 if table.phases is None else len(table.phases)
+        return np.broadcast_to(table.half_width(level, phase_of(origins, self.season, number)), (len(origins), self.spec.horizon))
 
-def moment(stamp: np.datetime64) -> datetime:
-    """numpy's UTC instant as an aware datetime."""
-    return datetime.fromtimestamp(int(stamp.astype("datetime64[ms]").astype(np.int64)) / 1000, tz=UTC)
+    @property
+    def by_network(self) -> bool:
+        """The network has a part in what is served."""
+        return self.blend is not None

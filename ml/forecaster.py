@@ -1,8 +1,8 @@
-"""The mind's voice: forecasts with intervals from fitted models and the newest rows, and answers to "what if"."""
+"""The mind's voice: forecasts with intervals, from fitted models and the newest rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from ml.baselines import SEASONAL_NAIVE, naive_forecast
-from ml.errors import InsufficientData, InsufficientRecentData, ModelError, SpecInvalid
-from ml.features import calendar, look, season_of
-from ml.fitted import LSTM, Fitted, moment
+from ml.blend import Blend
+from ml.errors import FeatureMissing, InsufficientData, InsufficientRecentData, ModelError, SpecInvalid
+from ml.features import calendar, look, look_ahead, season_of
+from ml.fitted import Fitted
+from ml.interpretation import History
 from ml.networks import forecast_windows
-from ml.scenarios import Bounds, Change, Direction, Edited, OutOfSupport, Scenario, edit, require_valid
-from ml.series import Floats, Notice, RawChannels, Series, notice, regularise
+from ml.series import Floats, Notice, RawChannels, Series, moment, notice, regularise
 from ml.spec import BOUNDS, ModelSpec
 from ml.windows import readable
-
-__all__ = ["Change", "Forecast", "Point", "Scenario", "ScenarioForecast", "WhatIf", "forecast", "recent_rows", "what_if"]
 
 #: The history a forecast is compared with, and the most rows of it that are asked for.
 HISTORY_DAYS = 30
@@ -38,7 +37,7 @@ class Point:
     upper: float
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "at": _stamp(self.at)}
+        return {**asdict(self), "at": stamp(self.at)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,10 @@ class Forecast:
     target: str
     points: tuple[Point, ...]
     level: float
-    #: `lstm`, `persistence` or `seasonal_naive`.
+    #: `blend`, `persistence` or `seasonal_naive`.
     served_by: str
+    #: Of the blend's parts; None where a baseline serves.
+    shares: Mapping[str, float] | None
     #: Share of test-part truths that lay inside the interval at this level.
     measured_coverage: float | None
     #: 1 − error / error of the best naive baseline, on the test part.
@@ -57,73 +58,33 @@ class Forecast:
     #: The last observation: the first point is one step after it.
     data_until: datetime
     step_s: float
-    #: `average` of the last 30 days (or the `days` that were given) and `percentile` of the mean forecast among them.
-    history: dict[str, float]
+    #: Of the last 30 days, or of what was given.
+    history: History
     warnings: tuple[Notice, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON form, as far as ml knows it: entity, unit, version and interpretation are for the caller to add."""
-        return {
-            "target": self.target,
-            "data_until": _stamp(self.data_until),
-            "horizon": len(self.points),
-            "step": duration(self.step_s),
-            "served_by": {"kind": self.served_by},
-            "skill": self.skill,
-            "points": [point.as_dict() for point in self.points],
-            "level": self.level,
-            "measured_coverage": self.measured_coverage,
-            "history": self.history,
-            "warnings": list(self.warnings),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class ScenarioForecast:
-    """One scenario beside the baseline."""
-
-    name: str
-    points: tuple[Point, ...]
-    #: (H,) scenario minus baseline per step, in the target's unit.
-    delta: tuple[float, ...]
-    #: channel -> values read at the rows changed, with their times; None where missing.
-    used: dict[str, list[dict[str, Any]]]
-    out_of_support: tuple[OutOfSupport, ...]
-    warnings: tuple[Notice, ...]
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Who made it: the kind of forecaster, and the shares of a blend's parts."""
+        shares = {} if self.shares is None else {"shares": {part: round(share, 4) for part, share in self.shares.items()}}
+        return {"kind": self.served_by} | shares
 
     @property
     def mean(self) -> float:
         return sum(point.value for point in self.points) / len(self.points)
 
     def as_dict(self) -> dict[str, Any]:
+        """JSON form, as far as ml knows it: entity, unit, version and interpretation are for the caller to add."""
         return {
-            "name": self.name,
+            "target": self.target,
+            "data_until": stamp(self.data_until),
+            "horizon": len(self.points),
+            "step": duration(self.step_s),
+            "served_by": self.origin,
+            "skill": self.skill,
             "points": [point.as_dict() for point in self.points],
-            "delta": list(self.delta),
-            "mean_delta": sum(self.delta) / len(self.delta),
-            "used": self.used,
-            "out_of_support": [found.as_dict() for found in self.out_of_support],
-            "warnings": list(self.warnings),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class WhatIf:
-    baseline: Forecast
-    scenarios: tuple[ScenarioForecast, ...]
-    direction: Direction | None
-    #: Names, by the mean forecast and the direction; None without a direction or where all scenarios agree.
-    best: str | None
-    worst: str | None
-    warnings: tuple[Notice, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "baseline": self.baseline.as_dict(),
-            "scenarios": [scenario.as_dict() for scenario in self.scenarios],
-            "direction": self.direction,
-            "best": self.best,
-            "worst": self.worst,
+            "level": self.level,
+            "measured_coverage": self.measured_coverage,
+            "history": self.history.as_dict(),
             "warnings": list(self.warnings),
         }
 
@@ -148,37 +109,8 @@ def forecast(
     Raises SpecInvalid when `horizon` is longer than a model was trained for or `level` is out of bounds.
     """
     for fitted, _ in requests:
-        _require_bounds(fitted, horizon, level)
+        require_bounds(fitted, horizon, level)
     return [_attempt(fitted, raw, horizon, level) for fitted, raw in requests]
-
-
-def what_if(
-    fitted: Fitted,
-    raw: RawChannels,
-    scenarios: Sequence[Scenario],
-    *,
-    horizon: int | None = None,
-    level: float | None = None,
-    bounds: Bounds = "warn",
-    direction: Direction | None = None,
-) -> WhatIf:
-    """The baseline and every scenario in one batched pass.
-
-    Raises SpecInvalid, FeatureMissing (a channel the model does not read, or none of its rows), InsufficientRecentData,
-    ScenarioOutOfBounds (`bounds` "reject").
-    """
-    _require_bounds(fitted, horizon, level)
-    require_valid(scenarios, fitted.spec)
-    series = _recent(fitted, raw, fitted.spec)
-    window = series.matrix(fitted.spec.inputs)[-fitted.spec.window :]
-    edits = [edit(window, scenario, fitted.spec, fitted.scaler, bounds) for scenario in scenarios]
-    values = _answers(fitted, series, [window, *(edited.values for edited in edits)])[:, :horizon]
-    baseline = _forecast(fitted, series, values[0], level)
-    answered = tuple(
-        _scenario(scenario.name, edited, row, baseline, series) for scenario, edited, row in zip(scenarios, edits, values[1:], strict=True)
-    )
-    best, worst = _extremes(answered, direction)
-    return WhatIf(baseline, answered, direction, best, worst, _plain_sense(fitted))
 
 
 def duration(seconds: float) -> str:
@@ -191,7 +123,7 @@ def duration(seconds: float) -> str:
     return f"PT{seconds:g}S"
 
 
-def _require_bounds(fitted: Fitted, horizon: int | None, level: float | None) -> None:
+def require_bounds(fitted: Fitted, horizon: int | None, level: float | None) -> None:
     if horizon is not None and not 1 <= horizon <= fitted.spec.horizon:
         raise SpecInvalid("horizon", horizon, f"must be between 1 and {fitted.spec.horizon}, the horizon the model was trained for")
     low, high = BOUNDS["level"]
@@ -200,62 +132,118 @@ def _require_bounds(fitted: Fitted, horizon: int | None, level: float | None) ->
 
 
 def _attempt(fitted: Fitted, raw: RawChannels, horizon: int | None, level: float | None) -> Forecast | ModelError:
-    reads = fitted.spec if fitted.served_by == LSTM else replace(fitted.spec, covariates=())
     try:
-        series = _recent(fitted, raw, reads)
-        window = series.matrix(reads.inputs)[-fitted.spec.window :]
-        return _forecast(fitted, series, _answers(fitted, series, [window])[0, :horizon], level)
+        sight = see(fitted, raw, horizon)
+        return compose(sight, answers(sight, [(sight.window, sight.ahead)])[0, :horizon], level)
     except ModelError as error:
         return error
 
 
-def _recent(fitted: Fitted, raw: RawChannels, reads: ModelSpec) -> Series:
-    """The rows on the model's own grid, up to the last observation of the target. Raises when the serving forecaster cannot read them."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """What a model sees when it is asked."""
+
+    fitted: Fitted
+    series: Series
+    #: (W, C) the rows it reads
+    window: Floats
+    #: (H, G) the known-future covariates over the horizon
+    ahead: Floats
+
+
+def see(fitted: Fitted, raw: RawChannels, horizon: int | None, *, all_inputs: bool = False) -> Sight:
+    """The rows on the model's own grid, up to the last observation of the target.
+
+    A serving baseline reads the target alone, unless `all_inputs`. Raises InsufficientRecentData or FeatureMissing when what serves
+    cannot read them.
+    """
+    spec = fitted.spec
+    lone = replace(spec, targets=(fitted.target,), covariates=(), future_covariates=(), rolling=())
+    reads = spec if fitted.by_network or all_inputs else lone
+    # A network needs all its targets at its last row; a baseline starts from the last row of its own, wherever the others end.
+    first = reads.targets if fitted.by_network else sorted(reads.targets, key=lambda name: name != fitted.target)
     try:
-        series, _ = regularise(fitted.entity, raw, replace(reads, cadence_s=fitted.step_s))
+        series, _ = regularise(fitted.entity, raw, replace(reads, targets=tuple(first), cadence_s=fitted.step_s))
     except InsufficientData as error:
         raise InsufficientRecentData(f"No recent row of {fitted.target}.", requirements=error.extra["requirements"]) from error
-    if fitted.served_by == LSTM:
+    series = replace(series, channels={name: series.channels[name] for name in reads.inputs})
+    ahead = np.stack([series.ahead[name] for name in reads.future_covariates] or [np.empty(spec.horizon)], axis=1)[
+        :, : len(reads.future_covariates)
+    ]
+    if fitted.by_network:
         _require_window(fitted, series)
-    return series
+        _require_future(spec, series, horizon or spec.horizon)
+    return Sight(fitted, series, series.matrix(reads.inputs)[-spec.window :], ahead)
 
 
 def _require_window(fitted: Fitted, series: Series) -> None:
-    window, target = fitted.spec.window, series.channels[fitted.target]
-    known = np.isfinite(target)
-    have = int(known[-window:].sum())
-    if len(series) < window or not readable(known, series.observed[fitted.target], window)[-1]:
+    window, targets = fitted.spec.window, fitted.spec.targets
+    known = np.isfinite(series.matrix(targets))
+    observed = np.stack([series.observed[name] for name in targets], axis=1)
+    if len(series) < window or not readable(known, observed, window)[-1]:
+        have, named = int(known[-window:].sum(axis=0).min()), ", ".join(targets)
         raise InsufficientRecentData(
-            f"{have} of the last {window} rows of {fitted.target} are known; the model reads {window} and needs half of them.",
+            f"{have} of the last {window} rows of {named} are known; the model reads {window} and needs half of them, and the last.",
             have=have,
             need=window,
-            data_until=_stamp(moment(series.times[-1])),
+            data_until=stamp(moment(series.times[-1])),
         )
 
 
-def _answers(fitted: Fitted, series: Series, windows: list[Floats]) -> Floats:
-    """(S, H) what serves says of S versions of the last window, each (W, C)."""
-    if fitted.served_by != LSTM:
-        return np.concatenate([_naive(fitted, series, window[:, 0]) for window in windows])
-    phases = calendar(series.times[-fitted.spec.window :], fitted.season)
-    view = look(np.stack(windows), np.stack([phases] * len(windows)), fitted.scaler, fitted.spec.window / 2)
-    return forecast_windows(fitted.network, view)
+def _require_future(spec: ModelSpec, series: Series, horizon: int) -> None:
+    """Raises FeatureMissing naming each known-future covariate and the first moment for which it has no value."""
+    times = series.until(horizon)[len(series) :]
+    gaps = {name: np.flatnonzero(np.isnan(series.ahead[name][:horizon])) for name in spec.future_covariates}
+    missing = {name: [stamp(moment(times[row])) for row in rows] for name, rows in gaps.items() if len(rows)}
+    if missing:
+        first = "; ".join(f"{name} from {stamps[0]} ({len(stamps)} of {horizon} steps)" for name, stamps in missing.items())
+        detail = f"The model knows these ahead, and they have no value: {first}. Store rows of them at these moments."
+        there = [name for name in spec.future_covariates if name not in missing]
+        raise FeatureMissing(detail, channels=list(missing), available=there, missing=missing)
 
 
-def _naive(fitted: Fitted, series: Series, window: Floats) -> Floats:
-    """(1, H) of the serving baseline, the last rows of the target being `window`."""
-    target = np.concatenate([series.channels[fitted.target][: -len(window)], window])
+def answers(sight: Sight, versions: Sequence[tuple[Floats, Floats]]) -> Floats:
+    """(S, H) what serves says of S versions of the last window (W, C) and of what is known ahead (H, G)."""
+    fitted, spec, series, blend = sight.fitted, sight.fitted.spec, sight.series, sight.fitted.blend
+    if blend is None:
+        return np.concatenate([_naive(sight, window) for window, _ in versions])
+    phases = calendar(series.until(spec.horizon)[-spec.window - spec.horizon :], fitted.season)
+    behind, before = (np.stack([part] * len(versions)) for part in (phases[: spec.window], phases[spec.window :]))
+    view = look(np.stack([window for window, _ in versions]), behind, fitted.scaler, spec)
+    ahead = look_ahead(np.stack([ahead for _, ahead in versions]), before, fitted.scaler, spec)
+    network = forecast_windows(fitted.network, view, ahead)[:, fitted.column]  # (S, H)
+    return np.concatenate([_blended(blend, sight, window, said[None]) for (window, _), said in zip(versions, network, strict=True)])
+
+
+def _blended(blend: Blend, sight: Sight, window: Floats, network: Floats) -> Floats:
+    """(1, H) of the blend around (1, H) of the network."""
+    target = _target(sight, window)
+    return blend.of(network, target, np.array([len(target) - 1]), sight.fitted.season.steps)
+
+
+def _naive(sight: Sight, window: Floats) -> Floats:
+    """(1, H) of the serving baseline."""
+    fitted, target = sight.fitted, _target(sight, window)
     return naive_forecast(fitted.served_by, target, np.array([len(target) - 1]), fitted.spec.horizon, fitted.season.steps)
 
 
-def _forecast(fitted: Fitted, series: Series, values: Floats, level: float | None) -> Forecast:
+def _target(sight: Sight, window: Floats) -> Floats:
+    """(T,) the target's rows, the last of them as in `window`."""
+    name = sight.fitted.target
+    return np.concatenate([sight.series.channels[name][: -len(window)], window[:, list(sight.series.channels).index(name)]])
+
+
+def compose(sight: Sight, values: Floats, level: float | None) -> Forecast:
+    """(H,) values with their interval, history and warnings."""
+    fitted, series = sight.fitted, sight.series
     chosen = fitted.spec.level if level is None else level
     until = moment(series.times[-1])
     return Forecast(
         target=fitted.target,
-        points=_points(fitted, values, until, chosen),
+        points=_points(values, fitted.half_widths(chosen, series.times[-1:])[0], until, fitted.step_s),
         level=chosen,
         served_by=fitted.served_by,
+        shares=None if fitted.blend is None else fitted.blend.shares,
         measured_coverage=fitted.intervals.measured(chosen),
         skill=fitted.scores[fitted.served_by]["test"].skill,
         data_until=until,
@@ -265,23 +253,25 @@ def _forecast(fitted: Fitted, series: Series, values: Floats, level: float | Non
     )
 
 
-def _points(fitted: Fitted, values: Floats, until: datetime, level: float) -> tuple[Point, ...]:
-    half = fitted.intervals.half_width(level)
+def _points(values: Floats, half: Floats, until: datetime, step_s: float) -> tuple[Point, ...]:
     return tuple(
-        Point(until + timedelta(seconds=fitted.step_s * (step + 1)), float(value), float(value - width), float(value + width))
+        Point(until + timedelta(seconds=step_s * (step + 1)), float(value), float(value - width), float(value + width))
         for step, (value, width) in enumerate(zip(values, half, strict=False))
     )
 
 
-def _history(series: Series, target: str, mean: float) -> dict[str, float]:
+def _history(series: Series, target: str, mean: float) -> History:
     rows = max(1, int(HISTORY_DAYS * 86_400 / series.step_s))
-    recent = series.channels[target][-rows:][series.observed[target][-rows:]]
-    days = min(len(series), rows) * series.step_s / 86_400
-    return {
-        "average": float(recent.mean()),
-        "percentile": round(100 * float((recent <= mean).mean()), 1),
-        "days": round(days, 2),
-    }
+    values, observed = series.channels[target][-rows:], series.observed[target][-rows:]
+    # Where the grid is another target's, this one's last rows may all be filled ones.
+    recent = values[observed] if observed.any() else values[np.isfinite(values)]
+    return History(
+        average=float(recent.mean()),
+        deviation=float(recent.std()),
+        percentile=round(100 * float((recent <= mean).mean()), 1),
+        days=round(min(len(series), rows) * series.step_s / 86_400, 2),
+        rows=len(recent),
+    )
 
 
 def _warnings(fitted: Fitted, series: Series, level: float) -> tuple[Notice, ...]:
@@ -290,50 +280,11 @@ def _warnings(fitted: Fitted, series: Series, level: float) -> tuple[Notice, ...
         found.append(notice("intervals_pooled", f"{fitted.intervals.rows} held-back rows at {level:.0%}: steps share their residuals."))
     if fitted.served_by == SEASONAL_NAIVE and len(series) < fitted.season.steps:
         found.append(notice("season_missing", f"{len(series)} of {fitted.season.steps} rows of a season: the last value stands in."))
-    for name in fitted.spec.covariates if fitted.served_by == LSTM else ():
+    for name in fitted.spec.covariates if fitted.by_network else ():
         if not np.isfinite(series.channels[name][-fitted.spec.window :]).any():
             found.append(notice("channel_vanished", f"{name} has no value in the last {fitted.spec.window} rows.", channel=name))
     return tuple(found)
 
 
-def _plain_sense(fitted: Fitted) -> tuple[Notice, ...]:
-    if fitted.served_by == LSTM:
-        return ()
-    detail = f"{fitted.served_by} serves this version and reads no covariates: only changes of {fitted.target} itself can have an effect."
-    return (notice("baseline_serves", detail, served_by=fitted.served_by),)
-
-
-def _scenario(name: str, edited: Edited, values: Floats, baseline: Forecast, series: Series) -> ScenarioForecast:
-    pairs = list(zip(values.tolist(), baseline.points, strict=True))
-    return ScenarioForecast(
-        name=name,
-        points=tuple(replace(p, value=v, lower=v - (p.value - p.lower), upper=v + (p.upper - p.value)) for v, p in pairs),
-        delta=tuple(v - p.value for v, p in pairs),
-        used=_used(edited, series),
-        out_of_support=edited.out_of_support,
-        warnings=edited.warnings,
-    )
-
-
-def _used(edited: Edited, series: Series) -> dict[str, list[dict[str, Any]]]:
-    times = [_stamp(moment(stamp)) for stamp in series.times[-len(edited.values) :]]
-    columns = list(series.channels)
-    return {
-        channel: [
-            {"at": times[row], "value": None if np.isnan(value) else float(value)}
-            for row in np.flatnonzero(rows)
-            for value in [edited.values[row, columns.index(channel)]]
-        ]
-        for channel, rows in edited.touched.items()
-    }
-
-
-def _extremes(scenarios: Sequence[ScenarioForecast], direction: Direction | None) -> tuple[str | None, str | None]:
-    low, high = min(scenarios, key=lambda one: one.mean), max(scenarios, key=lambda one: one.mean)
-    if direction is None or low.mean == high.mean:
-        return None, None
-    return (high.name, low.name) if direction == "higher" else (low.name, high.name)
-
-
-def _stamp(at: datetime) -> str:
+def stamp(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")

@@ -1,75 +1,167 @@
-"""The mind's nerve: a stacked LSTM whose head forecasts all steps at once, as change from the last value."""
+"""The mind's nerve: networks that forecast all steps of all targets as change from the last value. `build` makes what a spec declares.
+
+Shapes: B stretches, L rows, F inputs, K targets, H steps, A numbers known of each step ahead.
+"""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ml.features import View, input_width
+from ml.features import Inputs, View
 from ml.series import Floats
+from ml.shapes import ahead_width, input_width
 from ml.spec import ModelSpec
 
 
-class DirectLstm(nn.Module):
-    """(B, L, F) inputs -> (B, L, H) change from the last value, in running deviations.
+class Network(nn.Module, ABC):
+    """A stacked LSTM over the rows, and a head that begins at zero, so that an untrained network IS the last value.
 
-    The head starts at zero, so that an untrained network IS the last value. Random numbers come from the generator handed in,
-    never from the global one: a network trained alone or among others is the same.
+    Random numbers come from the generator handed in, never from the global one: a network trained alone or among others is the same.
     """
 
-    def __init__(self, inputs: int, hidden: int, layers: int, horizon: int, dropout: float) -> None:
+    def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.hidden, self.targets, self.horizon = spec.hidden_size, len(spec.targets), spec.horizon
+        self.dropout = spec.dropout
+        sizes = [input_width(spec)] + [spec.hidden_size] * (spec.num_layers - 1)
         # The constructors draw from the global random stream; it is put back, and `start` draws anew from the member's own.
         with torch.random.fork_rng(devices=[]):
-            self.layers = nn.ModuleList(nn.LSTM(hidden if depth else inputs, hidden, batch_first=True) for depth in range(layers))
-            self.head = nn.Linear(hidden, horizon)
+            self.layers = nn.ModuleList(nn.LSTM(size, spec.hidden_size, batch_first=True) for size in sizes)
+            self.head = self._head(spec)
 
-    @classmethod
-    def of(cls, spec: ModelSpec) -> DirectLstm:
-        return cls(input_width(len(spec.inputs)), spec.hidden_size, spec.num_layers, spec.horizon, spec.dropout)
+    @abstractmethod
+    def _head(self, spec: ModelSpec) -> nn.Linear:
+        """What stands above the stack; other parts of it are made here too. The Linear handed back is the one that begins at zero."""
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, ahead: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(B, L, F), (B, L, H, A) -> (B, L, K, H) change from the last value at each row, in running deviations."""
+
+    @abstractmethod
+    def at_end(self, inputs: Tensor, ahead: Tensor) -> Tensor:
+        """(B, L, F), (B, H, A) -> (B, K, H): the same at the last row only, as served."""
 
     @torch.no_grad()
     def start(self, generator: torch.Generator) -> None:
-        """Uniform in ±1/√hidden as nn.LSTM does; the forget gate opened by a bias of 1 (Jozefowicz et al. 2015); the head zero."""
-        bound = self.head.in_features**-0.5
-        for name, parameter in self.layers.named_parameters():
+        """Uniform in ±1/√hidden as nn.LSTM does; forget gates opened by a bias of 1 (Jozefowicz et al. 2015); the head zero."""
+        bound = self.hidden**-0.5
+        for name, parameter in self.named_parameters():
             parameter.uniform_(-bound, bound, generator=generator)
-            if name.endswith("bias_hh_l0"):
+            if "bias_hh" in name:
                 parameter.chunk(4)[1].fill_(1.0)
         self.head.weight.zero_()
         self.head.bias.zero_()
 
-    def forward(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        change: Tensor = self.head(self._hidden(inputs, generator))
-        return change  # (B, L, H)
-
-    def at_end(self, inputs: Tensor) -> Tensor:
-        """(B, H): the head at the last row only, as served."""
-        change: Tensor = self.head(self._hidden(inputs, None)[:, -1])
-        return change
-
-    def _hidden(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
-        state = inputs
+    def _states(self, inputs: Tensor, generator: torch.Generator | None) -> list[Tensor]:
+        """(B, L, hidden) of each layer, the lowest first."""
+        states, state = [], inputs
         for layer in self.layers:
-            state, _ = layer(state)  # (B, L, hidden)
+            state, _ = layer(state)
             if generator is not None and self.dropout:
                 state = _drop(state, self.dropout, generator)
-        return state
+            states.append(state)
+        return states
+
+
+class DirectLstm(Network):
+    """All steps at once. The head reads the inputs and the states of every layer side by side: what is simple is learned straight from the
+    inputs while the deep layers are still random, so a training takes half the updates.
+
+    Where covariates are known ahead, a layer of its own reads the top state and what they say of the horizon, and the head reads that too.
+    """
+
+    def _head(self, spec: ModelSpec) -> nn.Linear:
+        # The calendar ahead is a turn of the calendar now, which the inputs hold: only covariates earn a layer.
+        width = spec.hidden_size + spec.horizon * ahead_width(spec)
+        self.plan = nn.Linear(width, spec.hidden_size) if spec.future_covariates else None
+        read = input_width(spec) + (spec.num_layers + (self.plan is not None)) * spec.hidden_size
+        return nn.Linear(read, len(spec.targets) * spec.horizon)
+
+    def forward(self, inputs: Tensor, ahead: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return self._changes([inputs, *self._states(inputs, generator)], ahead)
+
+    def at_end(self, inputs: Tensor, ahead: Tensor) -> Tensor:
+        return self._changes([rows[:, -1] for rows in (inputs, *self._states(inputs, None))], ahead)
+
+    def _changes(self, read: list[Tensor], ahead: Tensor) -> Tensor:
+        """(..., F) and (..., hidden) of each layer, (..., H, A) -> (..., K, H)"""
+        if self.plan is not None:
+            read = [*read, torch.tanh(self.plan(torch.cat([read[-1], ahead.flatten(-2)], dim=-1)))]
+        change: Tensor = self.head(torch.cat(read, dim=-1))
+        return change.view(*change.shape[:-1], self.targets, self.horizon)
+
+
+class Seq2Seq(Network):
+    """Encoder and decoder with attention to the rows of the window (Luong et al. 2015, dot product with a learned query).
+
+    The decoder goes step by step: it reads its own last answer and what is known of the next step.
+    """
+
+    def _head(self, spec: ModelSpec) -> nn.Linear:
+        hidden = spec.hidden_size
+        self.window = spec.window
+        self.bridge = nn.Linear(hidden, hidden)
+        self.decoder = nn.LSTMCell(len(spec.targets) + ahead_width(spec), hidden)
+        self.query = nn.Linear(hidden, hidden, bias=False)
+        self.mix = nn.Linear(2 * hidden, hidden)
+        return nn.Linear(hidden, len(spec.targets))
+
+    def forward(self, inputs: Tensor, ahead: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        states = self._states(inputs, generator)[-1]
+        rows = torch.arange(states.shape[1], device=states.device)
+        age = rows[:, None] - rows[None, :]
+        return self._decode(states, states, (age < 0) | (age >= self.window), ahead)
+
+    def at_end(self, inputs: Tensor, ahead: Tensor) -> Tensor:
+        states = self._states(inputs, None)[-1]
+        seen = torch.zeros(1, states.shape[1], dtype=torch.bool, device=states.device)
+        return self._decode(states[:, -1:], states, seen, ahead.unsqueeze(1))[:, 0]
+
+    def _decode(self, start: Tensor, keys: Tensor, hidden_rows: Tensor, ahead: Tensor) -> Tensor:
+        """(B, Q, hidden) states to go on from, (B, L, hidden) states to attend to, (Q, L) True where not -> (B, Q, K, H)."""
+        shape = start.shape
+        state = start.flatten(0, 1)  # (B·Q, hidden)
+        cell, said = torch.tanh(self.bridge(state)), state.new_zeros(len(state), self.targets)
+        answers = []
+        for step in ahead.flatten(0, 1).unbind(1):  # (B·Q, A)
+            state, cell = self.decoder(torch.cat([said, step], dim=1), (state, cell))
+            seen = self._attend(state.view(shape), keys, hidden_rows).flatten(0, 1)
+            said = self.head(torch.tanh(self.mix(torch.cat([state, seen], dim=1))))
+            answers.append(said)
+        return torch.stack(answers, dim=-1).view(*shape[:2], self.targets, self.horizon)
+
+    def _attend(self, state: Tensor, keys: Tensor, hidden_rows: Tensor) -> Tensor:
+        """(B, Q, hidden) mean of the keys, weighted by how well they answer each state's query."""
+        likeness = self.query(state) @ keys.transpose(1, 2) * self.hidden**-0.5  # (B, Q, L)
+        weights = torch.softmax(likeness.masked_fill(hidden_rows, float("-inf")), dim=-1)
+        return weights @ keys
+
+
+NETWORKS: Mapping[str, type[Network]] = {"lstm": DirectLstm, "seq2seq": Seq2Seq}
+
+
+def build(spec: ModelSpec) -> Network:
+    """The network a spec declares; its weights are the constructor's until `start` or a state dict sets them."""
+    return NETWORKS[spec.network](spec)
 
 
 @torch.inference_mode()
-def forecast_windows(network: DirectLstm, view: View) -> Floats:
-    """(N, H) forecasts of N windows, in the target's own unit.
+def forecast_windows(network: Network, view: View, ahead: Inputs) -> Floats:
+    """(N, K, H) forecasts of N windows, in each target's own unit. `ahead` is (N, H, A).
 
     The one road from a window to a forecast: early stopping, scores and serving all take it.
     """
     device = next(network.parameters()).device
-    change = network.at_end(torch.from_numpy(view.inputs).to(device)).cpu().numpy().astype(np.float64)
-    return view.last[:, -1:] + view.deviation[:, -1:] * change
+    change = network.at_end(torch.from_numpy(view.inputs).to(device), torch.from_numpy(ahead).to(device))
+    return view.last[:, -1, :, None] + view.deviation[:, -1, :, None] * change.cpu().numpy().astype(np.float64)
 
 
 def _drop(state: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    keep = torch.empty_like(state).bernoulli_(1 - share, generator=generator)
+    # By shape and not like the state, whose layout in memory would order the random numbers.
+    keep = torch.empty(state.shape, device=state.device).bernoulli_(1 - share, generator=generator)
     return state * keep / (1 - share)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from ml.errors import UnusableData
 from ml.requirement import Requirement
 from ml.spec import ModelSpec
 
@@ -49,6 +50,22 @@ def least_rows(spec: ModelSpec) -> int:
     """Rows below which the parts cannot do their work: with the default split, rows enough before the calibrate part to forecast it at
     every step, and a few to learn from (see ml.windows)."""
     return spec.horizon + spec.horizon // 2 + 10
+
+
+def backtest_rows(spec: ModelSpec, folds: int) -> int:
+    """Rows below which a backtest has none to begin with, or a fold without a whole horizon to forecast."""
+    return least_rows(spec) + folds * spec.horizon
+
+
+def nothing_to_forecast(target: str, data_until: datetime) -> UnusableData:
+    """No row that a version trained on rows until then can be tried on."""
+    until = data_until.isoformat().replace("+00:00", "Z")
+    detail = (
+        f"No row of {target} in that span can be forecast. The version was trained on rows until {until}: send newer ones, or name an "
+        "earlier `from`; rows that its training had are then told apart."
+    )
+    need = Requirement(f"{target}.rows_to_forecast", 0, 1, "row", met=False)
+    return UnusableData(detail, requirements=[need.as_dict()])
 
 
 def _channels(need: Need, spec: ModelSpec) -> list[str]:

@@ -41,6 +41,10 @@ class Recipe:
     targets: tuple[str, ...] = ()
     #: Past covariates it would read; those present with enough rows are taken.
     covariates: tuple[str, ...] = ()
+    #: All its targets that an entity has are forecast by one network, unless the request names one.
+    joint: bool = False
+    #: Channel that says which rows count; taken where an entity has it.
+    available: str | None = None
     needs: tuple[Need, ...] = ()
     gate: Gate = Gate()
     #: Default look-back in hours of a training; None reads everything.
@@ -52,11 +56,11 @@ class Recipe:
         Covariates named in `overrides` are taken as given, so that a missing one is reported rather than skipped.
         Raises SpecInvalid naming the field.
         """
-        chosen = target or (self.targets[0] if self.targets else None)
-        if chosen is None:
-            raise SpecInvalid("target", None, f"recipe {self.name} forecasts any channel; name one")
-        present = self._present(chosen, coverage)
-        return ModelSpec(targets=(chosen,), covariates=present).override({**self.spec, **overrides})
+        given = {field: tuple(overrides.get(field, ())) for field in ("covariates", "future_covariates")}
+        targets = self._targets(target, coverage, taken=given["covariates"] + given["future_covariates"])
+        present = self._present(targets, coverage, besides=given["future_covariates"])
+        available = self.available if self.available in coverage else None
+        return ModelSpec(targets=targets, covariates=present, available=available).override({**self.spec, **overrides})
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """The same preset with an operator's changes."""
@@ -65,10 +69,19 @@ class Recipe:
         fields = {name: value for name, value in changes.items() if name != "min_rows"}
         return replace(self, spec={**self.spec, **fields}, needs=needs)
 
-    def _present(self, target: str, coverage: Mapping[str, Coverage]) -> tuple[str, ...]:
+    def _targets(self, target: str | None, coverage: Mapping[str, Coverage], taken: tuple[str, ...]) -> tuple[str, ...]:
+        if target is not None:
+            return (target,)
+        if not self.targets:
+            raise SpecInvalid("target", None, f"recipe {self.name} forecasts any channel; name one")
+        joint = tuple(name for name in self.targets if name in coverage and name not in taken) if self.joint else ()
+        return joint or self.targets[:1]
+
+    def _present(self, targets: tuple[str, ...], coverage: Mapping[str, Coverage], besides: tuple[str, ...]) -> tuple[str, ...]:
         """Covariates with rows on at least 80 % of the target's days: fewer would cost more origins than they explain."""
-        days = coverage.get(target, Coverage(0, 0)).days
-        return tuple(c for c in self.covariates if c != target and c in coverage and coverage[c].days >= 0.8 * max(days, 1))
+        least = 0.8 * max(coverage.get(targets[0], Coverage(0, 0)).days, 1)
+        candidates = [name for name in self.covariates if name not in targets + besides]
+        return tuple(name for name in candidates if name in coverage and coverage[name].days >= least)
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -77,7 +90,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             name="pv-power",
             title="Next-step power of a PV plant",
-            spec={"window": 24, "horizon": 1, "hidden_size": 128, "num_layers": 3, "dropout": 0.2, "epochs": 30, "patience": 8},
+            spec={"window": 24, "horizon": 1, "hidden_size": 128, "num_layers": 3, "epochs": 10, "learning_rate": 2e-2},
             targets=("P",),
             covariates=("U", "I", "Temp", "Irr"),
             needs=(Need("rows", "target", "rows", 200),),
@@ -91,10 +104,11 @@ RECIPES: Mapping[str, Recipe] = {
                 "hidden_size": 128,
                 "num_layers": 2,
                 "dropout": 0.2,
-                "epochs": 100,
+                "epochs": 30,
                 "patience": 10,
-                "learning_rate": 3e-3,
+                "learning_rate": 1e-2,
                 "cadence_s": 86_400,
+                "rolling": (7,),
             },
             targets=("rhr", "hrv_rmssd", "hrv"),
             covariates=ACTIVITY + SLEEP + NUTRITION,
@@ -108,9 +122,37 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             name="device-metric",
             title="Any metric of a device, twelve steps ahead",
-            spec={"window": 50, "horizon": 12, "hidden_size": 64, "num_layers": 2, "epochs": 50, "patience": 8},
+            spec={"window": 50, "horizon": 12, "hidden_size": 64, "num_layers": 2, "epochs": 16, "patience": 8},
             needs=(Need("rows", "target", "rows", 100),),
             look_back_hours=168,
+        ),
+        Recipe(
+            name="sensor-climate",
+            title="Temperature and humidity of a room, from one network",
+            spec={"window": 24, "horizon": 12, "hidden_size": 64, "num_layers": 2, "epochs": 16, "patience": 8},
+            targets=("temperature", "humidity"),
+            covariates=("temperature", "humidity"),
+            joint=True,
+            needs=(Need("rows", "target", "rows", 100),),
+        ),
+        Recipe(
+            name="price-week",
+            title="A price, the next seven days",
+            spec={
+                "network": "seq2seq",
+                "window": 30,
+                "horizon": 7,
+                "hidden_size": 128,
+                "num_layers": 2,
+                "epochs": 10,
+                "batch_size": 64,
+                "learning_rate": 3e-3,
+                "positive": True,
+            },
+            targets=("price",),
+            available="is_available",
+            needs=(Need("rows", "target", "rows", 37),),
+            look_back_hours=60 * 24,
         ),
     )
 }

@@ -26,4 +26,6 @@ class Requirement:
         channel = self.name.rpartition(".")[0] or "the target"
         if self.unit == "share":
             return f"{self.have:.0%} of the days have {channel}, {self.need:.0%} are needed"
+        if self.unit == "entity":
+            return f"{self.have:g} of {self.need:g} entities that can be learned from"
         return f"{self.have:g} of {self.need:g} {self.unit}s of {channel}"

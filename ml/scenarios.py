@@ -26,8 +26,8 @@ class Change:
     channel: str
     op: Literal["set", "add", "multiply"]
     value: float
-    #: Every row of the window, or its last n.
-    steps: Literal["all"] | tuple[Literal["last"], int] = "all"
+    #: Every row of the window, its last n, or the next n of a known-future covariate.
+    steps: Literal["all"] | tuple[Literal["last", "future"], int] = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ class OutOfSupport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edited:
-    """A window after the changes of one scenario."""
+    """A window and what is known ahead after the changes of one scenario."""
 
-    #: (W, C)
+    #: (W + H, C)
     values: Floats
-    #: channel -> (W,) True where a change fell
+    #: channel -> (W + H,) True where a change fell
     touched: dict[str, Bools]
     out_of_support: tuple[OutOfSupport, ...]
     warnings: tuple[Notice, ...]
@@ -75,14 +75,17 @@ def require_valid(scenarios: Sequence[Scenario], spec: ModelSpec) -> None:
             _require_valid(scenario, change, spec)
 
 
-def edit(window: Floats, scenario: Scenario, spec: ModelSpec, scaler: Scaler, bounds: Bounds) -> Edited:
-    """Apply the changes in order to a copy of (W, C). Raises ScenarioOutOfBounds when `bounds` is "reject" and a value leaves the range."""
-    values = window.copy()
+def edit(table: Floats, window: int, scenario: Scenario, spec: ModelSpec, scaler: Scaler, bounds: Bounds) -> Edited:
+    """Apply the changes in order to a copy of (W + H, C), whose first `window` rows are the past.
+
+    Raises ScenarioOutOfBounds when `bounds` is "reject" and a value leaves the range.
+    """
+    values = table.copy()
     touched: dict[str, Bools] = {}
     beyond: list[OutOfSupport] = []
     warnings: list[Notice] = []
     for change in scenario.changes:
-        column, rows = spec.inputs.index(change.channel), _rows(change, len(window))
+        column, rows = spec.inputs.index(change.channel), _rows(change, window)
         before = values[rows, column]
         after = _changed(before, change)
         found = _out_of_support(change.channel, after, float(scaler.low[column]), float(scaler.high[column]), bounds)
@@ -94,7 +97,7 @@ def edit(window: Floats, scenario: Scenario, spec: ModelSpec, scaler: Scaler, bo
         if np.array_equal(before, after, equal_nan=True):
             warnings.append(notice("change_without_effect", f"Nothing changed in {change.channel}.", channel=change.channel))
         values[rows, column] = after
-        touched.setdefault(change.channel, np.zeros(len(window), dtype=np.bool_))[rows] = True
+        touched.setdefault(change.channel, np.zeros(len(values), dtype=np.bool_))[rows] = True
     return Edited(values, touched, tuple(beyond), tuple(warnings))
 
 
@@ -107,12 +110,23 @@ def _require_valid(scenario: Scenario, change: Change, spec: ModelSpec) -> None:
         raise SpecInvalid("scenarios.changes.op", change.op, "must be set, add or multiply")
     if not np.isfinite(change.value):
         raise SpecInvalid("scenarios.changes.value", change.value, "must be a finite number")
-    if change.steps != "all" and not 1 <= change.steps[1] <= spec.window:
-        raise SpecInvalid("scenarios.changes.steps", change.steps[1], f"must be between 1 and {spec.window}, the rows the model reads")
+    if change.steps == "all":
+        return
+    where, count = change.steps
+    if where == "future" and change.channel not in spec.future_covariates:
+        known = ", ".join(spec.future_covariates) or "none"
+        fix = f"{change.channel} is not known ahead, so its future cannot be set; known ahead: {known}. Change its last rows instead"
+        raise SpecInvalid("scenarios.changes.steps", {where: count}, fix)
+    most, meaning = (spec.horizon, "the steps it forecasts") if where == "future" else (spec.window, "the rows the model reads")
+    if not 1 <= count <= most:
+        raise SpecInvalid("scenarios.changes.steps", count, f"must be between 1 and {most}, {meaning}")
 
 
-def _rows(change: Change, length: int) -> slice:
-    return slice(0, length) if change.steps == "all" else slice(length - change.steps[1], length)
+def _rows(change: Change, window: int) -> slice:
+    if change.steps == "all":
+        return slice(0, window)
+    where, count = change.steps
+    return slice(window, window + count) if where == "future" else slice(max(window - count, 0), window)
 
 
 def _changed(before: Floats, change: Change) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -50,6 +51,8 @@ class Series:
     channels: dict[str, Floats]
     #: (T,) per channel: True where a real row fell, False where filled or missing.
     observed: dict[str, Bools]
+    #: (H,) per known-future covariate: the rows after the last target row, none of them filled.
+    ahead: dict[str, Floats]
 
     def __len__(self) -> int:
         return len(next(iter(self.channels.values())))
@@ -57,7 +60,11 @@ class Series:
     @property
     def times(self) -> Times:
         """(T,) datetime64[ms], UTC."""
-        return self.start + np.arange(len(self)) * self.step
+        return self.until(0)
+
+    def until(self, ahead: int) -> Times:
+        """(T + ahead,): the same, and so many steps beyond the last row."""
+        return self.start + np.arange(len(self) + ahead) * self.step
 
     @property
     def step_s(self) -> float:
@@ -82,21 +89,29 @@ def notice(code: str, detail: str, **numbers: Any) -> Notice:
     return {"code": code, "detail": detail, **numbers}
 
 
+def moment(stamp: np.datetime64) -> datetime:
+    """numpy's UTC instant as an aware datetime."""
+    return datetime.fromtimestamp(int(stamp.astype("datetime64[ms]").astype(np.int64)) / 1000, tz=UTC)
+
+
 def regularise(entity: str, raw: RawChannels, spec: ModelSpec) -> tuple[Series, list[Notice]]:
-    """Lay the channels of `spec.inputs` on one grid of the cadence.
+    """Lay the channels of `spec.inputs` on one grid of the cadence, which the first target sets; the others follow it.
 
     Rows are sorted, duplicates keep the last, jitter is snapped to the grid, gaps are filled forward up to `spec.fill_limit` rows.
     Raises FeatureMissing (a channel has no usable row), InsufficientData (fewer than two target rows), UnusableData (cadence out of range).
     """
     notices: list[Notice] = []
     _require(raw, spec)
-    clean = {name: _clean(name, *raw[name], notices) for name in spec.inputs}
+    clean = {name: _clean(name, *raw[name], notices) for name in spec.channels}
     target = spec.targets[0]
+    clean |= {name: _counting(name, clean, spec, notices) for name in spec.targets}
     _require_rows(target, clean, spec)
     clean[target] = _without_strays(target, *clean[target], _step_ms(clean[target][0], spec), notices)
     step = _step_ms(clean[target][0], spec)
     start, length = _grid(clean[target][0], step)
-    laid = {name: _lay(times, values, start, step, length) for name, (times, values) in clean.items()}
+    reach = {name: length + (spec.horizon if name in spec.future_covariates else 0) for name in spec.inputs}
+    whole = {name: _lay(*clean[name], start, step, cells) for name, cells in reach.items()}
+    laid = {name: cells[:length] for name, cells in whole.items()}
     notices += _snapped(clean[target][0], start, step, laid[target])
     notices += [found for name, cells in laid.items() for found in _gaps(name, cells, spec.fill_limit)]
     return (
@@ -106,6 +121,7 @@ def regularise(entity: str, raw: RawChannels, spec: ModelSpec) -> tuple[Series, 
             np.timedelta64(step, "ms"),
             {name: fill_forward(cells, spec.fill_limit) for name, cells in laid.items()},
             {name: np.isfinite(cells) for name, cells in laid.items()},
+            {name: whole[name][length:] for name in spec.future_covariates},
         ),
         notices,
     )
@@ -138,7 +154,7 @@ def is_flat(values: Floats) -> bool:
 
 
 def _require(raw: RawChannels, spec: ModelSpec) -> None:
-    absent = [name for name in spec.inputs if name not in raw]
+    absent = [name for name in spec.channels if name not in raw]
     if absent:
         there = sorted(raw)
         raise FeatureMissing(
@@ -151,7 +167,7 @@ def _require_rows(target: str, clean: Mapping[str, tuple[Rows, Floats]], spec: M
     # One row tells no cadence.
     if rows < (1 if spec.cadence_s else 2):
         raise InsufficientData([Requirement(f"{target}.rows", rows, least_rows(spec), "row", False)])
-    empty = [name for name in spec.covariates if not len(clean[name][0])]
+    empty = [name for name in spec.inputs if not len(clean[name][0])]
     if empty:
         raise FeatureMissing(f"No usable value of {', '.join(empty)}.", channels=empty, available=[n for n in clean if n not in empty])
 
@@ -169,6 +185,33 @@ def _clean(name: str, times: npt.NDArray[Any], values: npt.NDArray[Any], notices
             notice("unusable_values", f"{faults} values of {name} are infinite or beyond 1e30: missing.", channel=name, rows=faults)
         )
     return _sorted(name, stamps[usable].astype(np.int64), numbers[usable], notices)
+
+
+def _counting(name: str, clean: Mapping[str, tuple[Rows, Floats]], spec: ModelSpec, notices: list[Notice]) -> tuple[Rows, Floats]:
+    """A target's rows without those that say nothing: not available then, or not above 0 where that is no value."""
+    stamps, numbers = clean[name]
+    counting = numbers > 0 if spec.positive else np.ones(len(numbers), dtype=np.bool_)
+    if spec.available is not None:
+        counting &= ~_told_gone(stamps, *clean[spec.available])
+    dropped = int((~counting).sum())
+    if dropped and not counting.any():
+        why = "not above 0" if spec.available is None else f"not above 0, or {spec.available} is 0 then"
+        raise UnusableData(f"None of the {dropped} rows of {name} counts: {why}.", channel=name, rows=dropped)
+    if dropped:
+        detail = f"{dropped} rows of {name} do not count (not available, or not above 0): dropped."
+        notices.append(notice("rows_dropped", detail, channel=name, rows=dropped))
+    return stamps[counting], numbers[counting]
+
+
+def _told_gone(stamps: Rows, at: Rows, available: Floats) -> Bools:
+    """(T,) True where the nearest row of `available`, no further than half a row away, is 0: clocks of two channels differ by a little."""
+    if len(stamps) < 2 or not len(at):
+        return np.isin(stamps, at[available == 0])
+    after = np.searchsorted(at, stamps)
+    before, after = np.maximum(after - 1, 0), np.minimum(after, len(at) - 1)
+    nearest = np.where(np.abs(at[after] - stamps) < np.abs(at[before] - stamps), after, before)
+    gone: Bools = (np.abs(at[nearest] - stamps) <= np.median(np.diff(stamps)) / 2) & (available[nearest] == 0)
+    return gone
 
 
 def _sorted(name: str, stamps: Rows, numbers: Floats, notices: list[Notice]) -> tuple[Rows, Floats]:

@@ -8,8 +8,10 @@ import os
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,13 @@ from ml.errors import ArtefactCorrupt
 #: Raised when a reader of the older form could not read the newer one.
 FORMAT = 1
 MANIFEST = "manifest.json"
+#: The tensors of a network.
+WEIGHTS = "weights.safetensors"
 ADDRESS = re.compile(r"[0-9a-f]{64}")
 #: A manifest is a few hundred kilobytes at the longest horizon; more is none of ours.
 LARGEST_MANIFEST = 16 * 2**20
+#: A zip must name a time, and any but a fixed one would make other bytes of the same files. This is the earliest that it can name.
+_TIMELESS = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,15 @@ def take(root: Path, sha256: str) -> Taken:
     except (KeyError, TypeError, AttributeError) as error:
         raise ArtefactCorrupt(f"The manifest of {sha256[:12]} cannot be understood: {error!r}.", file=MANIFEST) from error
     return Taken(manifest, {**files, MANIFEST: content})
+
+
+def zipped(files: Mapping[str, bytes], name: str) -> bytes:
+    """The files in one folder `name` of a zip, the same bytes each time. Stored, not compressed: weights are noise to a compressor."""
+    made = BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as opened:
+        for inner, content in sorted(files.items()):
+            opened.writestr(zipfile.ZipInfo(f"{name}/{inner}", _TIMELESS), content)
+    return made.getvalue()
 
 
 def folder(root: Path, sha256: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
@@ -26,7 +27,16 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
 }
 #: The allowed words of each enumerated field.
-CHOICES: Mapping[str, tuple[str, ...]] = {"network": ("lstm",), "loss": ("mae", "mse", "huber")}
+CHOICES: Mapping[str, tuple[str, ...]] = {"network": ("lstm", "seq2seq"), "loss": ("mae", "mse", "huber")}
+#: Channels one model reads and forecasts at most: the width of its first layer, and of the rows a forecast fetches.
+MOST_TARGETS, MOST_INPUTS = 16, 64
+#: Rolling means of a covariate: how many, and of how many rows.
+MOST_ROLLING, ROLLING_ROWS = 4, (2, 512)
+
+
+#: The fields that a training takes over from the base it starts from.
+SHAPE = ("covariates", "future_covariates", "rolling", "network", "horizon", "hidden_size", "num_layers")
+_TUPLES = ("targets", "covariates", "future_covariates", "rolling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +67,19 @@ class ModelSpec:
     Source of the defaults: the `device-metric` recipe; each recipe states its own.
     """
 
-    #: Channels forecast. One for every recipe of today; the place for several is kept.
+    #: Channels forecast. One network forecasts them all; each is published as a version of its own model.
     targets: tuple[str, ...]
     #: Past covariates: channels read beside the targets, known up to the last observation only.
     covariates: tuple[str, ...] = ()
+    #: Known-future covariates: channels whose values over the horizon are known when a forecast is made, as a promotion is.
+    future_covariates: tuple[str, ...] = ()
+    #: Rows of the rolling means that are read of each covariate beside its value and change.
+    rolling: tuple[int, ...] = ()
+    #: Channel that is 0 where the targets' rows are to be dropped: a price of what was not on sale. It is no input.
+    available: str | None = None
+    #: Rows of a target that are not above 0 are dropped: a price of nothing is no price.
+    positive: bool = False
+    #: `lstm` forecasts all steps at once; `seq2seq` step by step, with attention to the window.
     network: str = "lstm"
     #: Steps of history the network reads.
     window: int = 50
@@ -69,13 +88,13 @@ class ModelSpec:
     hidden_size: int = 64
     num_layers: int = 2
     dropout: float = 0.0
-    epochs: int = 50
+    epochs: int = 16
     #: Epochs without a better stop-part loss before training ends.
     patience: int = 8
     #: Windows' worth of rows per update.
     batch_size: int = 32
     #: Peak of the one-cycle rate.
-    learning_rate: float = 1e-2
+    learning_rate: float = 4e-2
     loss: str = "mae"
     split: Split = Split()
     #: Interval level stored with the model and used when a request names none.
@@ -87,12 +106,10 @@ class ModelSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.targets:
-            raise SpecInvalid("targets", self.targets, "name at least one channel")
-        if len(self.targets) > 1:
-            raise SpecInvalid("targets", self.targets, "one channel per model; ask for a model each")
-        if set(self.targets) & set(self.covariates):
-            raise SpecInvalid("covariates", self.covariates, "a target is always an input; do not repeat it as a covariate")
+        self._require_channels()
+        self._require_rolling()
+        if not isinstance(self.positive, bool):
+            raise SpecInvalid("positive", self.positive, "must be true or false")
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not low <= value <= high:
@@ -103,10 +120,37 @@ class ModelSpec:
         if self.cadence_s is not None and not 1 <= self.cadence_s <= 31 * 86_400:
             raise SpecInvalid("cadence_s", self.cadence_s, "must be between 1 second and 31 days (2678400)")
 
+    def _require_channels(self) -> None:
+        if not 1 <= len(self.targets) <= MOST_TARGETS:
+            raise SpecInvalid("targets", self.targets, f"name between 1 and {MOST_TARGETS} channels")
+        if len(self.inputs) > MOST_INPUTS:
+            raise SpecInvalid("covariates", self.covariates, f"a model reads at most {MOST_INPUTS} channels, targets among them")
+        repeated = {name for name, times in Counter(self.inputs).items() if times > 1}
+        for field in ("future_covariates", "covariates", "targets"):
+            if repeated & set(getattr(self, field)):
+                raise SpecInvalid(field, sorted(repeated), "name each channel once: a target is always an input, do not repeat it")
+
+    def _require_rolling(self) -> None:
+        low, high = ROLLING_ROWS
+        if len(self.rolling) > MOST_ROLLING or any(isinstance(rows, bool) or not low <= rows <= high for rows in self.rolling):
+            raise SpecInvalid("rolling", self.rolling, f"at most {MOST_ROLLING} numbers of rows between {low} and {high}")
+
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Every channel read, targets first."""
-        return self.targets + self.covariates
+        """Every channel read: targets first, then past covariates, then known-future ones."""
+        return self.targets + self.covariates + self.future_covariates
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Every channel fetched: the inputs, and the one that says which rows count."""
+        return self.inputs if self.available is None else (*self.inputs, self.available)
+
+    def require_alike(self, base: ModelSpec) -> None:
+        """Raises SpecInvalid for the first field in which a base to start from has another shape, or reads other channels."""
+        asked, there = self.shape(), base.shape()
+        for name in asked:
+            if asked[name] != there[name]:
+                raise SpecInvalid(name, asked[name], f"the base has {there[name]!r}: leave the field out, or take another base")
 
     def override(self, changes: Mapping[str, Any]) -> Self:
         """The same spec with some fields changed. Raises SpecInvalid for an unknown field or a value out of bounds."""
@@ -120,7 +164,7 @@ class ModelSpec:
         """JSON form; `from_dict` reads it back."""
         # By name: dataclasses.asdict copies every member deeply, which is most of the time a batch of ten thousand takes to be accepted.
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        lists = {"targets": list(self.targets), "covariates": list(self.covariates)}
+        lists = {name: list(plain[name]) for name in _TUPLES}
         return plain | lists | {"split": {part: getattr(self.split, part) for part in Split.__dataclass_fields__}}
 
     @classmethod
@@ -131,15 +175,20 @@ class ModelSpec:
         """Hash of all fields: two trainings with the same fingerprint ask for the same thing."""
         return _digest(self.as_dict())
 
-    def signature(self) -> str:
-        """Hash of what a consumer of forecasts can see: target, horizon, network family. A change is a major version."""
-        return _digest({"targets": list(self.targets), "horizon": self.horizon, "network": self.network})
+    def signature(self, target: str) -> str:
+        """Hash of what a consumer of a target's forecasts can see: target, horizon, network family. A change is a major version."""
+        return _digest({"targets": [target], "horizon": self.horizon, "network": self.network})
+
+    def shape(self) -> dict[str, Any]:
+        """All that decides the shapes of the network's tensors and the meaning of its inputs: what a base must have in common."""
+        return {"targets": len(self.targets)} | {name: getattr(self, name) for name in SHAPE}
 
     def shape_key(self) -> str:
         """Hash of all that decides tensor shapes and the training loop: jobs with the same key can train as one cohort."""
         same = self.as_dict() | {
             "targets": len(self.targets),
             "covariates": len(self.covariates),
+            "future_covariates": len(self.future_covariates),
             "cadence_s": None,
             "seed": None,
             "level": None,
@@ -149,7 +198,7 @@ class ModelSpec:
 
 def _typed(stored: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(stored)
-    for name in ("targets", "covariates"):
+    for name in _TUPLES:
         if name in values:
             values[name] = tuple(values[name])
     if isinstance(values.get("split"), Mapping):

@@ -15,8 +15,8 @@ KNOWN_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Origins:
-    """Rows after which a forecast is made. The window is the `window` rows up to and with the origin."""
+class Pairs:
+    """The (origin, step) pairs of one target."""
 
     #: (N,) row of the last known observation
     rows: Rows
@@ -33,6 +33,22 @@ class Origins:
         return len(np.unique((self.rows[:, None] + steps)[self.counted]))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Origins:
+    """Rows after which a forecast is made. The window is the `window` rows up to and with the origin."""
+
+    #: (N,)
+    rows: Rows
+    #: (N, K, H) per target, as in Pairs
+    counted: Bools
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def of(self, target: int) -> Pairs:
+        return Pairs(self.rows, self.counted[:, target])
+
+
 def effective_window(spec: ModelSpec, fit_rows: int) -> int:
     """The window asked for, or what the fit part allows: as many origins as window rows must remain beside one horizon."""
     return int(np.clip((fit_rows - spec.horizon) // 2, SHORTEST_WINDOW, spec.window))
@@ -42,23 +58,27 @@ def origins(known: Bools, observed: Bools, part: slice, window: int, horizon: in
     """Origins with at least one (origin, step) pair whose target row is an observation inside `part`.
 
     An origin may lie before its part: what is held back is the row forecast. So a part of n observed rows gives each step n pairs,
-    no pair belongs to two parts, and none is lost at a border. `known` and `observed` are (T,), of the target.
+    no pair belongs to two parts, and none is lost at a border. `known` and `observed` are (T, K), of the targets.
     """
     rows = np.arange(max(window - 1, part.start - horizon), len(observed) - 1)
     rows = rows[rows < part.stop - 1]
     if not len(rows):
-        return Origins(rows.astype(np.int64), np.zeros((0, horizon), dtype=np.bool_))
+        return Origins(rows.astype(np.int64), np.zeros((0, observed.shape[1], horizon), dtype=np.bool_))
     counted = _targets(observed, part, rows, horizon)
-    usable = readable(known, observed, window)[rows] & counted.any(axis=1)
+    usable = readable(known, observed, window)[rows] & counted.any(axis=(1, 2))
     return Origins(rows[usable].astype(np.int64), counted[usable])
 
 
 def readable(known: Bools, observed: Bools, window: int) -> Bools:
-    """(T,) True where a forecast can be made: a full window, really observed at its end and known for at least half of it."""
-    total = np.concatenate([[0], np.cumsum(known)])
-    held = np.zeros(len(known), dtype=np.int64)
+    """(T,) True where a forecast can be made: a full window, known for at least half of it and at its end, where something was observed.
+
+    `known` and `observed` are (T, K).
+    """
+    total = np.concatenate([np.zeros((1, known.shape[1]), dtype=np.int64), np.cumsum(known, axis=0)])
+    held = np.zeros(known.shape, dtype=np.int64)
     held[window - 1 :] = total[window:] - total[:-window]
-    enough: Bools = observed & (held >= max(SHORTEST_WINDOW, KNOWN_SHARE * window))
+    fit = known & (held >= max(SHORTEST_WINDOW, KNOWN_SHARE * window))
+    enough: Bools = np.logical_and.reduce(fit, axis=1) & np.logical_or.reduce(observed, axis=1)
     return enough
 
 
@@ -68,11 +88,11 @@ def gather(rows: Floats, starts: Rows, length: int) -> Floats:
     return stretches
 
 
-def futures(target: Floats, origin_rows: Rows, horizon: int) -> Floats:
-    """(N, H) of (T,) target: the rows after each origin; NaN beyond the end."""
-    padded = np.concatenate([target, np.full(horizon, np.nan)])
-    after: Floats = padded[origin_rows[:, None] + 1 + np.arange(horizon)]
-    return after
+def futures(values: Floats, origin_rows: Rows, horizon: int) -> Floats:
+    """(N, C, H) of (T, C): the rows after each origin; NaN beyond the end."""
+    padded = np.concatenate([values, np.full((horizon, values.shape[1]), np.nan)])
+    after = padded[origin_rows[:, None] + 1 + np.arange(horizon)]  # (N, H, C)
+    return np.moveaxis(after, 1, 2)
 
 
 def chunk_starts(rows: int, length: int, stride: int) -> Rows:
@@ -82,8 +102,8 @@ def chunk_starts(rows: int, length: int, stride: int) -> Rows:
 
 
 def _targets(observed: Bools, part: slice, rows: Rows, horizon: int) -> Bools:
-    """(N, H) True where origin + step is an observed row of the part."""
-    inside = np.zeros(len(observed) + horizon, dtype=np.bool_)
+    """(N, K, H) True where origin + step is an observed row of the part."""
+    inside = np.zeros((len(observed) + horizon, observed.shape[1]), dtype=np.bool_)
     inside[part] = observed[part]
-    counted: Bools = inside[rows[:, None] + 1 + np.arange(horizon)]
+    counted: Bools = np.moveaxis(inside[rows[:, None] + 1 + np.arange(horizon)], 1, 2)
     return counted

@@ -85,3 +85,49 @@ def _load(seed: int, rows: int) -> list[tuple[str, float]]:
 
 def _at(since: timedelta) -> str:
     return (datetime(2026, 1, 1, tzinfo=UTC) + since).isoformat().replace("+00:00", "Z")
+
+
+def room(rows: int = 1_500) -> Points:
+    """A room's temperature and humidity, hour by hour."""
+    path = folder("sensors_nycweather")
+    if path is not None:
+        frame = pd.read_parquet(path)
+        first = frame[frame["series"] == frame["series"].iloc[0]].tail(rows)
+        return _points(first[["timestamp", "temperature", "humidity"]])
+    noise = random.Random(11)
+    points: Points = {"temperature": [], "humidity": []}
+    for hour in range(rows):
+        sun = math.sin(2 * math.pi * hour / 24)
+        points["temperature"].append((_at(timedelta(hours=hour)), 20 + 4 * sun + noise.gauss(0, 0.3)))
+        points["humidity"].append((_at(timedelta(hours=hour)), 50 - 8 * sun + noise.gauss(0, 1.0)))
+    return points
+
+
+def variants(number: int = 6, days: int = 90) -> dict[str, Points]:
+    """Daily prices of product variants, with days on which a variant was not to be had (price 0). Promotions follow one weekly plan."""
+    found: dict[str, Points] = {}
+    for seed in range(number):
+        noise, base = random.Random(seed), 20.0 + 7 * seed
+        points: Points = {"price": [], "is_available": [], "promotion": []}
+        for day in range(days + 14):
+            promoted = day % 7 in (4, 5)
+            gone = noise.random() < 0.05
+            price = 0.0 if gone else round(base * (0.8 if promoted else 1.0) * (1 + noise.gauss(0, 0.01)), 2)
+            points["promotion"].append((_at(timedelta(days=day)), float(promoted)))
+            if day < days:
+                points["price"].append((_at(timedelta(days=day)), price))
+                points["is_available"].append((_at(timedelta(days=day)), 0.0 if gone else 1.0))
+        found[f"variant-{seed}"] = points
+    return found
+
+
+def meals(days: int, seed: int = 5) -> Points:
+    """What a person ate, day by day: no public set has it."""
+    noise = random.Random(seed)
+    points: Points = {"calories_in": [], "protein_g": [], "carbs_g": [], "fat_g": []}
+    for day in range(days):
+        calories = max(1_200.0, noise.gauss(2_200, 300))
+        shares = {"calories_in": 1.0, "protein_g": 0.2 / 4, "carbs_g": 0.5 / 4, "fat_g": 0.3 / 9}
+        for name, share in shares.items():
+            points[name].append((_at(timedelta(days=day)), round(calories * share * (1 + noise.gauss(0, 0.05)), 1)))
+    return points

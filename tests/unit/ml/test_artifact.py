@@ -16,11 +16,14 @@ import safetensors.torch
 import torch
 
 import ml
-from ml.artifact import HISTORY, MANIFEST, SUMMARY, WEIGHTS, Saved, load, save
+from ml.artifact import HISTORY, MANIFEST, SUMMARY, WEIGHTS, Saved, load, load_base, save, save_base
+from ml.blend import Blend
 from ml.errors import ArtefactCorrupt
-from ml.fitted import Fitted
+from ml.fitted import Base, Fitted
 from ml.forecaster import forecast
+from ml.trainer import prepare, pretrain
 from tests.support import series
+from tests.unit.ml.doubles import HOURLY, NETWORKS, Diary, climate, same, train_all, weights
 
 Pair = tuple[Fitted, series.Raw]
 
@@ -46,7 +49,7 @@ def rewritten(root: Path, saved: Saved, change: Callable[[dict[str, Any]], None]
     return address
 
 
-def same(_: dict[str, Any]) -> None:
+def untouched(_: dict[str, Any]) -> None:
     """Leave the manifest as it is."""
 
 
@@ -65,11 +68,13 @@ def test_all_that_was_known_comes_back(health: Pair, saved: Saved, tmp_path: Pat
     again = load(tmp_path, saved.sha256)
     for name in (
         "entity",
+        "target",
         "spec",
         "season",
         "step",
         "scores",
         "served_by",
+        "blend",
         "history",
         "warnings",
         "data_from",
@@ -79,6 +84,65 @@ def test_all_that_was_known_comes_back(health: Pair, saved: Saved, tmp_path: Pat
     ):
         assert getattr(again, name) == getattr(fitted, name), name
     assert again.intervals.as_dict() == fitted.intervals.as_dict()
+
+
+def test_a_version_that_a_baseline_serves_comes_back_without_a_blend(walk: Pair, tmp_path: Path) -> None:
+    fitted, raw = walk
+    again = load(tmp_path, save(fitted, tmp_path).sha256)
+    assert (again.served_by, again.blend) == ("persistence", None)
+    assert forecast([(again, raw)]) == forecast([walk])
+
+
+def test_what_knows_the_future_forecasts_the_same_to_the_bit(sales: Pair, tmp_path: Path) -> None:
+    """Either network, with covariates that are known ahead."""
+    fitted, raw = sales
+    again = load(tmp_path, save(fitted, tmp_path).sha256)
+    assert again.spec.future_covariates == ("promo",)
+    assert forecast([(again, raw)]) == forecast([sales])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_each_target_of_a_network_has_an_artefact_of_its_own(network: str, tmp_path: Path) -> None:
+    """The same weights, stored with each: a version is whole by itself."""
+    raw = climate(120)
+    fitted = train_all(raw, HOURLY.override({"targets": ["temperature", "humidity"], "epochs": 1, "hidden_size": 8, "network": network}))
+    both = [save(one, tmp_path) for one in fitted]
+    assert both[0].sha256 != both[1].sha256
+    for one, saved in zip(fitted, both, strict=True):
+        manifest = json.loads((saved.path / MANIFEST).read_bytes())
+        assert manifest["target"] == one.target
+        assert f"one · {one.target}: {network}" in (saved.path / SUMMARY).read_text()
+        assert forecast([(load(tmp_path, saved.sha256), raw)]) == forecast([(one, raw)])
+    assert same(weights(load(tmp_path, both[0].sha256)), weights(load(tmp_path, both[1].sha256)))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_of_many_is_kept_to_start_from_and_serves_nobody(network: str, tmp_path: Path) -> None:
+    spec = HOURLY.override({"epochs": 1, "hidden_size": 8, "network": network})
+    learned = pretrain([prepare(str(seed), series.seasonal(80, seed=seed), spec) for seed in range(2)], spec, Diary())
+    assert learned is not None
+    saved = save_base(learned, tmp_path)
+    base = load_base(tmp_path, saved.sha256)
+    assert base.spec == spec
+    assert same(base.network.state_dict(), learned.network.state_dict())
+    assert json.loads((saved.path / MANIFEST).read_bytes())["losses"] == sorted(learned.losses.values())
+    prepare("new", series.seasonal(80, seed=7), spec, base)
+    with pytest.raises(ArtefactCorrupt, match="cannot be understood"):
+        load(tmp_path, saved.sha256)
+
+
+def test_any_version_is_a_base(health: Pair, saved: Saved, tmp_path: Path) -> None:
+    base = load_base(tmp_path, saved.sha256)
+    assert isinstance(base, Base)
+    assert base.spec == health[0].spec
+    assert same(base.network.state_dict(), weights(health[0]))
+
+
+@pytest.mark.parametrize("change", [{"hidden_size": 32}, {"network": "seq2seq"}, {"rolling": [3]}, {"window": 1}])
+def test_a_base_whose_tensors_are_not_its_specs_is_refused(saved: Saved, tmp_path: Path, change: dict[str, Any]) -> None:
+    address = rewritten(tmp_path, saved, lambda manifest: manifest["spec"].update(change))
+    with pytest.raises(ArtefactCorrupt):
+        load_base(tmp_path, address)
 
 
 def test_it_lies_under_its_own_hash(saved: Saved, tmp_path: Path) -> None:
@@ -111,8 +175,9 @@ def test_a_write_that_fails_leaves_nothing(health: Pair, tmp_path: Path, monkeyp
 
 def test_the_manifest_says_what_it_must(saved: Saved) -> None:
     manifest = json.loads((saved.path / MANIFEST).read_bytes())
-    assert manifest["served_by"] == "lstm"
-    assert set(manifest["metrics"]) == {"lstm", "persistence", "seasonal_naive"}
+    assert manifest["served_by"] == "blend"
+    assert set(manifest["blend"]["shares"]) == {"network", "seasonal_change", "usual_level", "persistence"}
+    assert set(manifest["metrics"]) == {"blend", "lstm", "persistence", "seasonal_naive"}
     assert set(manifest["libraries"]) == {"python", "torch", "numpy", "safetensors"}
     assert set(manifest["files"]) == {WEIGHTS, HISTORY, SUMMARY}
     assert manifest["data"]["rows"] > 250
@@ -183,16 +248,17 @@ TENSORS: dict[str, Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]]
 @pytest.mark.parametrize("how", TENSORS)
 def test_foreign_tensors_are_refused(saved: Saved, tmp_path: Path, how: str) -> None:
     content = safetensors.torch.save(TENSORS[how](weights_of(saved)))
-    address = rewritten(tmp_path, saved, same, {WEIGHTS: content})
+    address = rewritten(tmp_path, saved, untouched, {WEIGHTS: content})
     with pytest.raises(ArtefactCorrupt, match="ensor"):
         load(tmp_path, address)
 
 
 def test_a_file_that_is_no_safetensors_is_refused(saved: Saved, tmp_path: Path) -> None:
     with pytest.raises(ArtefactCorrupt, match="no safetensors"):
-        load(tmp_path, rewritten(tmp_path, saved, same, {WEIGHTS: b"\x80\x04pickle"}))
+        load(tmp_path, rewritten(tmp_path, saved, untouched, {WEIGHTS: b"\x80\x04pickle"}))
 
 
+SHARES = {"network": 0.0, "seasonal_change": 0.0, "usual_level": 0.0, "persistence": 1.0}
 MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "another format": lambda manifest: manifest.update(format=99),
     "no spec": lambda manifest: manifest.pop("spec"),
@@ -200,8 +266,25 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "unknown field in the spec": lambda manifest: manifest["spec"].update(code="import os"),
     "hidden size that is not the tensors'": lambda manifest: manifest["spec"].update(hidden_size=32),
     "short scaler": lambda manifest: manifest["scaler"].update(center=[0.0]),
+    "spread of one number": lambda manifest: manifest["scaler"].update(spread=1.0),
+    "a target it does not forecast": lambda manifest: manifest.update(target="hrv"),
+    "a server it does not have": lambda manifest: manifest.update(served_by="seq2seq"),
+    "another network": lambda manifest: manifest["spec"].update(network="seq2seq"),
+    "a covariate more": lambda manifest: manifest["spec"].update(future_covariates=["promo"]),
     "short intervals": lambda manifest: manifest["intervals"].update(half=[[1.0]]),
     "intervals of text": lambda manifest: manifest["intervals"].update(half="wide"),
+    "a share below nothing": lambda manifest: manifest["blend"]["shares"].update(SHARES, network=-0.1, persistence=1.1),
+    "shares of more than 1": lambda manifest: manifest["blend"]["shares"].update(SHARES, network=0.1),
+    "shares of less than 1": lambda manifest: manifest["blend"]["shares"].update(SHARES, persistence=0.9),
+    "a share that is no number": lambda manifest: manifest["blend"]["shares"].update(network=float("nan")),
+    "a share without end": lambda manifest: manifest["blend"]["shares"].update(network=float("inf")),
+    "a part without a share": lambda manifest: manifest["blend"]["shares"].pop("usual_level"),
+    "shares of text": lambda manifest: manifest["blend"].update(shares="half and half"),
+    "a level that is no number": lambda manifest: manifest["blend"].update(level=float("nan")),
+    "no level": lambda manifest: manifest["blend"].pop("level"),
+    "no word of a blend": lambda manifest: manifest.pop("blend"),
+    "a blend that serves and is not there": lambda manifest: manifest.update(blend=None),
+    "a blend beside a baseline that serves": lambda manifest: manifest.update(served_by="persistence"),
     "files elsewhere": lambda manifest: manifest["files"].update({"../../escape": {"bytes": 1, "sha256": "0" * 64}}),
     "no weights": lambda manifest: manifest["files"].pop(WEIGHTS),
 }
@@ -214,6 +297,12 @@ def test_foreign_manifests_are_refused(saved: Saved, tmp_path: Path, how: str) -
 
     with pytest.raises(ArtefactCorrupt):
         load(tmp_path, rewritten(tmp_path, saved, change))
+
+
+def test_a_foreign_manifest_that_makes_sense_is_taken(saved: Saved, tmp_path: Path) -> None:
+    """What makes the test above one of the harm done and not of the rewriting."""
+    address = rewritten(tmp_path, saved, lambda manifest: manifest["blend"]["shares"].update(SHARES))
+    assert load(tmp_path, address).blend == Blend(SHARES, load(tmp_path, saved.sha256).blend.level)  # type: ignore[union-attr]
 
 
 def test_no_room_of_ml_can_unpickle() -> None:

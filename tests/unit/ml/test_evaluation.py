@@ -1,47 +1,78 @@
-"""Judging: who serves, how often intervals hold, and which version may become active."""
+"""Judging: who serves, how often intervals hold, and that each target is judged by its own rows."""
 
 from __future__ import annotations
-
-import dataclasses
 
 import numpy as np
 import pytest
 
-from ml.evaluation import compare, gate, judge
+from ml.baselines import NAIVE
+from ml.blend import LAST_VALUE, NETWORK, SEASONAL_CHANGE
+from ml.course import StopPart
+from ml.evaluation import JUDGING_ROWS, answer, answers, judge, origins_of, seen_from, served
 from ml.fitted import Case, Fitted
-from ml.metrics import Scores
-from ml.networks import DirectLstm
-from ml.recipes import Gate
-from ml.trainer import Course, fit, prepare
+from ml.forecaster import Forecast, forecast
+from ml.metrics import Scores, score
+from ml.networks import Network
+from ml.trainer import prepare
+from ml.windows import futures
 from tests.support import series
-from tests.unit.ml.doubles import HOURLY, Diary, train
+from tests.unit.ml.doubles import HOURLY, NETWORKS, climate, plainly, promoted, started, train
 
 Pair = tuple[Fitted, series.Raw]
+CLIMATE = HOURLY.override({"targets": ["temperature", "humidity"], "hidden_size": 8})
 
 
-def case_of(pair: Pair) -> Case:
-    fitted, raw = pair
-    return prepare("one", raw, fitted.spec)
+def untrained(case: Case) -> Network:
+    return started(case.spec, speaks=False)
 
 
-def untrained(case: Case) -> DirectLstm:
-    return Course(case, Diary(), "cpu").best_network()
+def unlike() -> series.Raw:
+    """Temperature wanders, so that its last value serves; humidity repeats each day, so that its season does."""
+    walk = 20 + np.random.default_rng(3).standard_normal(200).cumsum()
+    return series.one(walk, name="temperature") | series.one(50 - 15 * np.sin(2 * np.pi * np.arange(200) / 24), name="humidity")
 
 
-def rescored(fitted: Fitted, **changes: float | None) -> Fitted:
-    """The same version with other scores of what serves, on both parts."""
-    scores = {name: dict(parts) for name, parts in fitted.scores.items()}
-    for part, found in scores[fitted.served_by].items():
-        scores[fitted.served_by][part] = dataclasses.replace(found, **changes)  # type: ignore[arg-type]
-    return dataclasses.replace(fitted, scores=scores)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_random_walk_is_served_about_as_well_as_by_its_last_value(seed: int) -> None:
+    scores = train(series.random_walk(600, seed=seed), HOURLY).scores
+    blend, last = (scores[name]["test"].mae for name in ("blend", "persistence"))
+    assert blend is not None
+    assert last is not None
+    assert blend < 1.05 * last
 
 
-def test_a_random_walk_is_served_by_persistence(walk: Pair) -> None:
+def test_a_few_rows_of_a_random_walk_are_served_by_persistence(walk: Pair) -> None:
     fitted, _ = walk
-    assert "baseline_serves" in [found["code"] for found in fitted.warnings]
+    assert (fitted.served_by, fitted.blend) == ("persistence", None)
+    assert set(fitted.scores) == {"lstm", *NAIVE}
     test = fitted.scores["persistence"]["test"]
     assert test.skill == 0
     assert test.coverage is not None
+
+
+def test_what_is_scored_as_the_blend_is_what_is_served(sales: Pair) -> None:
+    fitted, raw = sales
+    case = prepare("one", raw, fitted.spec)
+    for part in ("calibrate", "test"):
+        pairs = origins_of(case, getattr(case.parts, part)).of(0)
+        truth = futures(case.targets, pairs.rows, case.spec.horizon)[:, 0]
+        assert score(truth, served(fitted, case, pairs.rows), pairs.counted, None).mae == fitted.scores["blend"][part].mae
+
+
+def test_what_is_served_at_the_last_row_is_what_would_be_scored_there(health: Pair) -> None:
+    fitted, raw = health
+    case = prepare("one", raw, fitted.spec)
+    [found] = forecast([health])
+    assert isinstance(found, Forecast)
+    last = served(fitted, case, np.array([len(case.values) - 1]))[0]
+    np.testing.assert_allclose([point.value for point in found.points], last, rtol=1e-6)
+
+
+def test_a_baseline_serves_what_it_says(shifted: Pair) -> None:
+    fitted, raw = shifted
+    case, rows = prepare("one", raw, fitted.spec), np.array([300, 500])
+    for name in NAIVE:
+        np.testing.assert_array_equal(served(plainly(fitted, name), case, rows), answers(name, case, None, rows)[:, 0])
 
 
 def test_a_seasonal_series_beats_the_last_value() -> None:
@@ -52,18 +83,31 @@ def test_a_seasonal_series_beats_the_last_value() -> None:
     assert lstm < 0.5 * last
 
 
+def test_what_is_known_ahead_is_what_makes_the_network_serve(sales: Pair) -> None:
+    """Either network; without the covariate nothing beats the baselines here, as promotions come by chance."""
+    fitted, _ = sales
+    skill = fitted.scores[fitted.served_by]["test"].skill
+    assert skill is not None
+    assert skill > 0.15
+
+
 def test_every_forecaster_is_scored_on_the_same_pairs(shifted: Pair) -> None:
     fitted, _ = shifted
     for part in ("calibrate", "test"):
         assert len({parts[part].n for parts in fitted.scores.values()}) == 1
-    assert set(fitted.scores) == {"lstm", "persistence", "seasonal_naive"}
+    assert set(fitted.scores) == {"blend", "lstm", *NAIVE}
+
+
+def test_the_network_is_scored_under_its_own_name(sales: Pair) -> None:
+    fitted, _ = sales
+    assert set(fitted.scores) == {"blend", fitted.spec.network, *NAIVE}
 
 
 def test_only_what_serves_has_intervals_scored(shifted: Pair) -> None:
     fitted, _ = shifted
-    assert fitted.scores["lstm"]["test"].coverage is not None
-    assert fitted.scores["lstm"]["test"].winkler is not None
-    assert fitted.scores["persistence"]["test"].coverage is None
+    assert fitted.scores["blend"]["test"].coverage is not None
+    assert fitted.scores["blend"]["test"].winkler is not None
+    assert all(fitted.scores[name]["test"].coverage is None for name in ("lstm", *NAIVE))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -77,16 +121,23 @@ def test_measured_coverage_is_near_nominal(seed: int) -> None:
     assert fitted.scores[fitted.served_by]["test"].coverage == fitted.intervals.measured(0.9)
 
 
-def test_an_untrained_network_does_not_serve_whatever_its_scores() -> None:
-    case = prepare("one", series.level_shift(400), HOURLY)
-    assert judge(case, untrained(case), trained=False).served_by in ("persistence", "seasonal_naive")
+def test_a_network_that_guesses_has_hardly_a_share() -> None:
+    case = prepare("one", series.seasonal(400), HOURLY)
+    [found] = judge(case, started(case.spec))
+    assert found.blend is not None
+    assert found.blend.shares[NETWORK] < 0.05
 
 
-def test_too_few_rows_to_judge_are_served_by_a_baseline_and_said() -> None:
-    case = prepare("one", series.health(60), HOURLY.override({"targets": ["rhr"], "horizon": 2, "cadence_s": 86_400}))
-    found = judge(case, untrained(case), trained=True)
-    assert found.served_by == "persistence"
-    assert {"too_few_to_judge"} <= {warning["code"] for warning in found.warnings}
+@pytest.mark.parametrize("rows", range(36, 61, 4))
+def test_too_few_rows_to_judge_are_served_by_a_baseline_and_said(rows: int) -> None:
+    """By the rows held back, of which there are as many as the stop and calibrate parts hold."""
+    case = prepare("one", series.one(np.random.default_rng(rows).standard_normal(rows).cumsum()), HOURLY.override({"window": 10}))
+    [found] = judge(case, started(case.spec))
+    held = case.parts.calibrate.stop - case.parts.stop.start
+    assert found.served_by in (("blend",) if held >= JUDGING_ROWS else NAIVE)
+    assert (found.blend is not None) == ("blend" in found.scores) == (held >= JUDGING_ROWS)
+    told = [(one["rows"], one["need"]) for one in found.warnings if one["code"] == "too_few_to_judge"]
+    assert told == ([] if held >= JUDGING_ROWS else [(held, JUDGING_ROWS)])
 
 
 def test_few_rows_pool_their_residuals_and_say_so() -> None:
@@ -97,82 +148,118 @@ def test_few_rows_pool_their_residuals_and_say_so() -> None:
 
 def test_judging_gives_signs_of_life() -> None:
     case, beats = prepare("one", series.seasonal(300), HOURLY), []
-    judge(case, untrained(case), trained=True, alive=lambda: beats.append(1))
+    judge(case, untrained(case), alive=lambda: beats.append(1))
     assert beats
 
 
-def test_a_version_compared_with_itself_is_even(shifted: Pair) -> None:
-    fitted, _ = shifted
-    found = compare(fitted, fitted, case_of(shifted))
-    assert found["comparable"]
-    assert found["ratio"] == 1.0
-    assert found["incumbent"]["mae"] == pytest.approx(fitted.scores["lstm"]["calibrate"].mae)
-    assert not found["incumbent_saw"]
+def test_an_untrained_network_answers_the_last_value_of_each_target() -> None:
+    for kind in NETWORKS:
+        case = prepare("one", climate(200), CLIMATE.override({"network": kind}))
+        rows = origins_of(case, case.parts.test).rows
+        np.testing.assert_array_equal(answers(kind, case, untrained(case), rows), answers("persistence", case, None, rows))
 
 
-def test_a_worse_challenger_is_seen_to_be_worse(shifted: Pair) -> None:
-    fitted, _ = shifted
-    case = case_of(shifted)
-    naive = dataclasses.replace(fitted, served_by="seasonal_naive")
-    found = compare(fitted, naive, case)
-    assert found["ratio"] > 1
-    verdict = gate(naive, Gate(incumbent_tolerance=0.05), found)
-    assert not verdict["passed"]
-    assert [check["name"] for check in verdict["checks"] if not check["met"]] == ["incumbent_ratio"]
+def test_only_baselines_answer_without_a_network() -> None:
+    case = prepare("one", climate(200), CLIMATE)
+    assert answers("seasonal_naive", case, None, np.array([50, 60])).shape == (2, 2, 4)
+    with pytest.raises(KeyError):
+        answers("lstm", case, None, np.array([50]))
 
 
-def test_versions_of_other_windows_and_horizons_compare_over_shared_steps(shifted: Pair) -> None:
-    fitted, raw = shifted
-    case = prepare("one", raw, HOURLY.override({"window": 12, "horizon": 2, "epochs": 1}))
-    [other] = fit([case], case.spec, Diary())
-    assert other is not None
-    assert compare(fitted, other, case)["comparable"]
+def test_no_origin_no_answer() -> None:
+    case = prepare("one", climate(200), CLIMATE)
+    for name in (case.spec.network, *NAIVE):
+        assert answers(name, case, untrained(case), np.array([], dtype=np.int64)).shape == (0, 2, 4)
 
 
-@pytest.mark.parametrize(("change", "reason"), [({"covariates": ("wind",)}, "reads wind"), ({"targets": ("wind",)}, "reads wind")])
-def test_what_cannot_be_compared_says_why(shifted: Pair, change: dict[str, tuple[str, ...]], reason: str) -> None:
-    fitted, _ = shifted
-    other = dataclasses.replace(fitted, spec=fitted.spec.override(change))
-    found = compare(other, fitted, case_of(shifted))
-    assert not found["comparable"]
-    assert reason in found["reason"]
-    assert gate(fitted, Gate(), found)["passed"]
+def test_shapes_of_what_is_seen() -> None:
+    spec = CLIMATE.override({"targets": ["sales"], "future_covariates": ["promo"]})
+    view, ahead = seen_from(prepare("one", promoted(200), spec), np.array([50, 60, 70]))
+    assert view.inputs.shape == (3, 24, 8)
+    assert view.last.shape == (3, 24, 1)
+    assert ahead.shape == (3, 4, 4)
 
 
-def test_an_incumbent_of_another_cadence_is_not_compared(shifted: Pair) -> None:
-    fitted, _ = shifted
-    other = dataclasses.replace(fitted, step=np.timedelta64(60_000, "ms"))
-    assert "cadence" in compare(other, fitted, case_of(shifted))["reason"]
+def test_each_target_has_shares_scores_and_intervals_of_its_own() -> None:
+    """An untrained network says the last value: where that is right, the two share what serves."""
+    case = prepare("one", unlike(), CLIMATE)
+    warm, damp = judge(case, untrained(case))
+    assert warm.blend is not None
+    assert damp.blend is not None
+    assert warm.blend.shares[NETWORK] + warm.blend.shares[LAST_VALUE] > 0.7
+    assert damp.blend.shares[SEASONAL_CHANGE] > 0.9
+    assert damp.scores["seasonal_naive"]["test"].mae == pytest.approx(0.0, abs=1e-9)
+    assert warm.scores["seasonal_naive"]["test"].mae != damp.scores["seasonal_naive"]["test"].mae
+    assert (warm.intervals.half_width(0.9) > 4 * damp.intervals.half_width(0.9)).all()
 
 
-@pytest.mark.parametrize(("skill", "need", "passed"), [(0.2, 0.0, True), (0.2, 0.3, False), (0.0, 0.0, True), (None, 0.0, False)])
-def test_the_gate_asks_for_skill(shifted: Pair, skill: float | None, need: float, passed: bool) -> None:
-    fitted, _ = shifted
-    verdict = gate(rescored(fitted, skill=skill), Gate(min_skill=need))
-    assert verdict["passed"] is passed
-    assert verdict["checks"] == [{"name": "skill", "have": skill, "need": need, "met": passed}]
+def test_each_target_of_a_few_rows_is_served_by_its_own_baseline() -> None:
+    few = {name: (stamps[:40], values[:40]) for name, (stamps, values) in unlike().items()}
+    case = prepare("one", few, CLIMATE)
+    warm, damp = judge(case, untrained(case))
+    assert (warm.served_by, damp.served_by) == ("persistence", "seasonal_naive")
+    assert "a baseline serves humidity" in damp.warnings[0]["detail"]
 
 
-def test_a_serving_baseline_passes_a_gate_that_asks_for_no_skill(walk: Pair) -> None:
-    fitted, _ = walk
-    assert gate(fitted, Gate())["passed"]
-    assert not gate(fitted, Gate(min_skill=0.05))["passed"]
+def test_a_target_beside_others_is_judged_as_it_is_alone() -> None:
+    """By what no network touches: its pairs, its baselines' scores; and as both networks say the same, its shares and intervals."""
+    raw = climate(200)
+    both = prepare("one", raw, CLIMATE)
+    for k, name in enumerate(CLIMATE.targets):
+        alone = prepare("one", raw, CLIMATE.override({"targets": [name]}))
+        here, [there] = judge(both, untrained(both))[k], judge(alone, untrained(alone))
+        assert {baseline: here.scores[baseline] for baseline in NAIVE} == {baseline: there.scores[baseline] for baseline in NAIVE}
+        assert (here.served_by, here.blend) == (there.served_by, there.blend)
+        np.testing.assert_array_equal(here.intervals.half, there.intervals.half)
 
 
-@pytest.mark.parametrize(
-    ("r2", "mape", "ready"), [(0.6, 10.0, True), (0.5, 10.0, False), (0.6, 15.0, False), (None, 10.0, False), (0.6, None, False)]
-)
-def test_production_ready_is_a_label_and_decides_nothing(shifted: Pair, r2: float | None, mape: float | None, ready: bool) -> None:
-    fitted, _ = shifted
-    verdict = gate(rescored(fitted, r2=r2, mape=mape), Gate(production_r2=0.5, production_mape=15.0))
-    assert verdict["production_ready"] is ready
-    assert verdict["passed"]
+def test_a_row_one_target_lacks_is_not_scored_for_it_and_is_for_the_other() -> None:
+    raw, row = climate(200), 180
+    stamps, damp = raw["humidity"]
+    holed = damp.copy()
+    holed[row] = np.nan
+    whole, lacking = (prepare("one", raw | {"humidity": (stamps, values)}, CLIMATE) for values in (damp, holed))
+    before, after = (answer(case, untrained(case), case.parts.test) for case in (whole, lacking))
+    assert row in range(lacking.parts.test.start, lacking.parts.test.stop)
+    assert [int(here.rows.counted.sum() - there.rows.counted.sum()) for here, there in zip(before, after, strict=True)] == [0, 4]
 
 
-def test_recipes_without_thresholds_have_no_label(shifted: Pair) -> None:
-    fitted, _ = shifted
-    assert gate(fitted, Gate())["production_ready"] is None
+def test_a_target_without_a_row_in_the_stop_part_tells_nothing_there() -> None:
+    raw = climate(200)
+    stamps, damp = raw["humidity"]
+    part = prepare("one", raw, CLIMATE).parts.stop
+    gone = np.where((np.arange(200) >= part.start) & (np.arange(200) < part.stop), np.nan, damp)
+    found = StopPart(prepare("one", raw | {"humidity": (stamps, gone)}, CLIMATE.override({"fill_limit": 48})))
+    assert not found.counted[:, 1].any()
+    assert found.naive[1] == 0
+    assert found.naive[0] > 0
 
 
 def test_scores_as_json() -> None:
     assert Scores(n=0).as_dict()["mae"] is None
+
+
+def test_intervals_follow_a_change_in_the_test_part() -> None:
+    """Steps three times as large in the last 15 % of the rows: a table of the calibrate part alone would cover 55 % of them."""
+    raw = series.random_walk(1_000, seed=3)
+    stamps, values = raw["value"]
+    louder = np.concatenate([values[:850], values[849] + np.cumsum(3 * np.diff(values[849:]))])
+    calm, loud = (train({"value": (stamps, rows)}, HOURLY.override({"epochs": 1})) for rows in (values, louder))
+    assert (loud.intervals.half_width(0.9) > 1.5 * calm.intervals.half_width(0.9)).all()
+    assert 0.7 < loud.intervals.measured(0.9) < 0.95  # type: ignore[operator]
+
+
+def test_a_quiet_night_has_a_narrow_interval() -> None:
+    """A plant that makes nothing for half of the day: its errors are those of the other half."""
+    hours, random = np.arange(1_500), np.random.default_rng(0)
+    power = np.where(hours % 24 < 12, 0.0, np.sin(np.pi * (hours % 24 - 12) / 12) * random.uniform(50, 150, 1_500))
+    fitted = train(series.one(power, 3_600.0), HOURLY.override({"epochs": 1, "horizon": 1}))
+    assert fitted.intervals.phases is not None
+    widths = []
+    for end in (1_470, 1_482):
+        [found] = forecast([(fitted, series.one(power[:end], 3_600.0))])
+        assert isinstance(found, Forecast)
+        widths.append((end % 24, found.points[0].upper - found.points[0].lower))
+    assert fitted.intervals.measured(0.9) == pytest.approx(0.9, abs=0.05)
+    night, noon = (dict(widths)[hour] for hour in (6, 18))
+    assert night < 0.2 * noon

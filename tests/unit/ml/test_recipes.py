@@ -11,6 +11,7 @@ import pytest
 from ml.errors import SpecInvalid
 from ml.readiness import Coverage, assess, least_rows
 from ml.recipes import NUTRITION, RECIPES, presets, recipe
+from ml.spec import ModelSpec
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -43,6 +44,71 @@ def test_a_recipe_takes_the_covariates_an_entity_has(
     spec = recipe(name).resolve(target, coverage, {})
     assert (spec.covariates, spec.window, spec.horizon) == (covariates, window, horizon)
     assert spec.targets == (target or recipe(name).targets[0],)
+
+
+BOTH = held(temperature=300, humidity=300)
+
+
+@pytest.mark.parametrize(
+    ("target", "coverage", "overrides", "targets", "covariates"),
+    [
+        (None, BOTH, {}, ("temperature", "humidity"), ()),
+        ("humidity", BOTH, {}, ("humidity",), ("temperature",)),
+        (None, held(humidity=300), {}, ("humidity",), ()),
+        (None, {}, {}, ("temperature",), ()),
+        (None, BOTH, {"covariates": ["humidity"]}, ("temperature",), ("humidity",)),
+        (None, BOTH, {"future_covariates": ["humidity"]}, ("temperature",), ()),
+    ],
+    ids=["both there", "one asked for", "one there", "none there", "the other taken as a covariate", "the other known ahead"],
+)
+def test_a_joint_recipe_forecasts_all_targets_an_entity_has_from_one_network(
+    target: str | None,
+    coverage: Mapping[str, Coverage],
+    overrides: Mapping[str, Any],
+    targets: tuple[str, ...],
+    covariates: tuple[str, ...],
+) -> None:
+    spec = recipe("sensor-climate").resolve(target, coverage, overrides)
+    assert (spec.targets, spec.covariates) == (targets, covariates)
+
+
+def test_every_target_of_a_joint_recipe_is_asked_for_its_rows() -> None:
+    assert unmet("sensor-climate", None, held(temperature=99, humidity=98)) == {
+        "temperature.rows": (99, 100, "row"),
+        "humidity.rows": (98, 100, "row"),
+    }
+
+
+def test_a_price_is_learned_step_by_step_from_the_rows_on_which_it_was_one() -> None:
+    plain, told = (recipe("price-week").resolve(None, held(**names), {}) for names in ({"price": 60}, {"price": 60, "is_available": 60}))
+    assert (told.network, told.window, told.horizon, told.positive) == ("seq2seq", 30, 7, True)
+    assert (plain.available, told.available) == (None, "is_available")
+    assert told.inputs == ("price",)
+    assert unmet("price-week", None, held(price=36)) == {"price.rows": (36, 37, "row")}
+    assert unmet("price-week", None, held(price=37)) == {}
+
+
+def test_the_defaults_of_a_spec_are_those_of_a_devices_metric() -> None:
+    assert recipe("device-metric").resolve("cpu", {}, {}) == ModelSpec(("cpu",))
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "patience", "batch_size", "learning_rate"),
+    [
+        ("pv-power", 10, 8, 32, 2e-2),
+        ("health-daily", 30, 10, 32, 1e-2),
+        ("device-metric", 16, 8, 32, 4e-2),
+        ("sensor-climate", 16, 8, 32, 4e-2),
+        ("price-week", 10, 8, 64, 3e-3),
+    ],
+)
+def test_how_long_and_how_fast_each_recipe_learns(name: str, epochs: int, patience: int, batch_size: int, learning_rate: float) -> None:
+    spec = recipe(name).resolve("cpu", {}, {})
+    assert (spec.epochs, spec.patience, spec.batch_size, spec.learning_rate) == (epochs, patience, batch_size, learning_rate)
+
+
+def test_health_reads_the_week_behind_each_covariate() -> None:
+    assert recipe("health-daily").resolve("rhr", held(rhr=60), {}).rolling == (7,)
 
 
 def test_enough_is_enough() -> None:
@@ -96,7 +162,7 @@ def test_a_request_may_change_any_field_within_its_bounds() -> None:
         recipe("device-metric").resolve("cpu", {}, {"window": 1})
     with pytest.raises(SpecInvalid, match="target = None"):
         recipe("device-metric").resolve(None, {}, {})
-    with pytest.raises(SpecInvalid, match="unknown recipe; known: device-metric, health-daily, pv-power"):
+    with pytest.raises(SpecInvalid, match="unknown recipe; known: device-metric, health-daily, price-week, pv-power, sensor-climate"):
         recipe("tarot")
 
 

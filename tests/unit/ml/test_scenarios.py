@@ -1,164 +1,120 @@
-"""What if: every row asked for changes, nothing else does, nothing is skipped in silence."""
+"""Changes to what a forecast reads: every row asked for changes, nothing else does, and what makes no sense is refused."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ml.errors import FeatureMissing, ScenarioOutOfBounds, SpecInvalid
-from ml.fitted import Fitted
-from ml.forecaster import Change, Scenario, forecast, what_if
-from ml.scenarios import edit
-from tests.support import series
+from ml.features import Scaler, fit_scaler
+from ml.scenarios import Change, Edited, Scenario, edit, require_valid
+from ml.spec import ModelSpec
 
-Pair = tuple[Fitted, series.Raw]
-
-
-def sleep(value: float, op: str = "add", steps: object = "all", channel: str = "asleep_min") -> Scenario:
-    return Scenario(f"{op} {value:g}", (Change(channel, op, value, steps),))  # type: ignore[arg-type]
+SPEC = ModelSpec(("sales",), ("visits",), ("promo",), window=10, horizon=4)
+#: Learned from 0 to 10 in every channel.
+SCALER: Scaler = fit_scaler(np.tile(np.arange(11.0)[:, None], (1, 3)), slice(0, 11), 5, 1)
 
 
-def test_more_sleep_lowers_the_heart_rate_and_less_raises_it(health: Pair) -> None:
-    """The generated person's short nights raise the day after."""
-    found = what_if(*health, [sleep(60.0, steps=("last", 1)), sleep(-60.0, steps=("last", 1))], horizon=1, direction="lower")
-    more, less = found.scenarios
-    assert more.delta[0] < 0 < less.delta[0]
-    assert (found.best, found.worst) == (more.name, less.name)
+def scenario(value: float, op: str = "add", steps: object = "all", channel: str = "visits") -> Scenario:
+    return Scenario("one", (Change(channel, op, value, steps),))  # type: ignore[arg-type]
 
 
-def test_direction_is_data_not_a_guess_from_the_name(health: Pair) -> None:
-    """Trap T8."""
-    scenarios = [sleep(60.0, steps=("last", 1)), sleep(-60.0, steps=("last", 1))]
-    low, high, none = (what_if(*health, scenarios, horizon=1, direction=way) for way in ("lower", "higher", None))  # type: ignore[arg-type]
-    assert (low.best, low.worst) == (high.worst, high.best)
-    assert (none.best, none.worst) == (None, None)
+def table() -> np.ndarray:
+    """(3 + 2, 3) three rows of the past and two ahead, of which only what is known ahead is known."""
+    nothing = np.nan
+    return np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 3.0, 1.0], [nothing, nothing, 4.0], [nothing, nothing, 5.0]])
 
 
-def test_the_baseline_is_the_forecast(health: Pair) -> None:
-    found = what_if(*health, [sleep(10.0)])
-    [plain] = forecast([health])
-    np.testing.assert_allclose([p.value for p in found.baseline.points], [p.value for p in plain.points], rtol=1e-6)  # type: ignore[union-attr]
-
-
-def test_scenarios_in_one_pass_are_those_asked_alone(health: Pair) -> None:
-    scenarios = [sleep(value) for value in (-60.0, 0.5, 30.0)]
-    together = what_if(*health, scenarios)
-    for scenario, found in zip(scenarios, together.scenarios, strict=True):
-        [alone] = what_if(*health, [scenario]).scenarios
-        np.testing.assert_allclose(found.delta, alone.delta, atol=1e-4)
-
-
-def test_deltas_are_scenario_minus_baseline_and_intervals_move_along(health: Pair) -> None:
-    found = what_if(*health, [sleep(30.0)], level=0.8)
-    [scenario] = found.scenarios
-    for delta, point, plain in zip(scenario.delta, scenario.points, found.baseline.points, strict=True):
-        assert delta == pytest.approx(point.value - plain.value)
-        assert point.upper - point.lower == pytest.approx(plain.upper - plain.lower)
-    assert scenario.as_dict()["mean_delta"] == pytest.approx(np.mean(scenario.delta))
-
-
-@pytest.mark.parametrize(("steps", "rows"), [("all", 10), (("last", 3), 3), (("last", 1), 1), (("last", 10), 10)])
-def test_every_row_asked_for_is_changed_and_shown(health: Pair, steps: object, rows: int) -> None:
-    """Trap T13: not only the last one."""
-    [scenario] = what_if(*health, [sleep(450.0, "set", steps)]).scenarios
-    used = scenario.used["asleep_min"]
-    assert [cell["value"] for cell in used] == [450.0] * rows
-    assert len({cell["at"] for cell in used}) == rows
+def edited(asked: Scenario, bounds: Any = "warn", rows: np.ndarray | None = None) -> Edited:
+    return edit(table() if rows is None else rows, 3, asked, SPEC, SCALER, bounds)
 
 
 @pytest.mark.parametrize(("op", "value", "after"), [("set", 7.0, [7, 7]), ("add", 2.0, [4, 5]), ("multiply", 3.0, [6, 9])])
-def test_ops_by_hand(health: Pair, op: str, value: float, after: list[float]) -> None:
-    fitted, _ = health
-    window = np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 3.0, 1.0]])
-    edited = edit(window, sleep(value, op, ("last", 2)), fitted.spec, fitted.scaler, "warn")
-    assert edited.values[:, 1].tolist() == [1.0, *after]
-    assert (edited.values[:, [0, 2]] == 1.0).all()
-    assert window[2, 1] == 3.0
-
-
-def test_missing_rows_stay_missing_unless_set(health: Pair) -> None:
-    fitted, _ = health
-    window = np.full((3, 3), np.nan)
-    added = edit(window, sleep(5.0), fitted.spec, fitted.scaler, "warn")
-    assert np.isnan(added.values).all()
-    assert [warning["code"] for warning in added.warnings] == ["change_without_effect"]
-    assert edit(window, sleep(5.0, "set"), fitted.spec, fitted.scaler, "warn").values[:, 1].tolist() == [5.0] * 3
-
-
-def test_a_channel_the_model_does_not_read_is_refused_by_name(health: Pair) -> None:
-    """Trap T13: never skipped."""
-    with pytest.raises(FeatureMissing, match="caffeine_mg") as caught:
-        what_if(*health, [sleep(1.0), sleep(1.0, channel="caffeine_mg")])
-    assert caught.value.extra["available"] == ["rhr", "asleep_min", "steps"]
+def test_ops_by_hand(op: str, value: float, after: list[float]) -> None:
+    before = table()
+    found = edit(before, 3, scenario(value, op, ("last", 2)), SPEC, SCALER, "warn")
+    assert found.values[:3, 1].tolist() == [1.0, *after]
+    np.testing.assert_array_equal(found.values[:, [0, 2]], table()[:, [0, 2]])
+    np.testing.assert_array_equal(before, table())
 
 
 @pytest.mark.parametrize(
-    "scenarios",
-    [
-        [],
-        [sleep(1.0)] * 21,
-        [sleep(1.0, steps=("last", 0))],
-        [sleep(1.0, steps=("last", 11))],
-        [sleep(float("nan"))],
-        [sleep(float("inf"))],
-        [sleep(1.0, "divide")],
-    ],
-    ids=["none", "too many", "no rows", "more than the window", "nan", "inf", "unknown op"],
+    ("steps", "rows"), [("all", [0, 1, 2]), (("last", 1), [2]), (("last", 3), [0, 1, 2]), (("future", 1), [3]), (("future", 2), [3, 4])]
 )
-def test_requests_out_of_bounds_are_refused(health: Pair, scenarios: list[Scenario]) -> None:
-    with pytest.raises(SpecInvalid):
-        what_if(*health, scenarios)
+def test_rows_by_hand(steps: object, rows: list[int]) -> None:
+    """`all` is the past alone: the future is asked for by name."""
+    found = edited(scenario(9.0, "set", steps, "promo"))
+    assert np.flatnonzero(found.values[:, 2] == 9.0).tolist() == rows
+    assert np.flatnonzero(found.touched["promo"]).tolist() == rows
 
 
-def test_beyond_the_training_range_is_warned_of(health: Pair) -> None:
-    fitted, _ = health
-    [scenario] = what_if(*health, [sleep(2_000.0, "set")]).scenarios
-    [beyond] = scenario.out_of_support
-    assert (beyond.channel, beyond.rows, beyond.farthest, beyond.clamped) == ("asleep_min", 10, 2_000.0, False)
-    assert beyond.high == fitted.scaler.high[1]
-    assert [warning["code"] for warning in scenario.warnings] == ["out_of_support"]
+def test_changes_are_made_in_order() -> None:
+    changes = (Change("promo", "set", 2.0, ("future", 2)), Change("promo", "multiply", 3.0, ("future", 1)), Change("promo", "add", 1.0))
+    found = edited(Scenario("three", changes))
+    assert found.values[:, 2].tolist() == [2.0, 2.0, 2.0, 6.0, 2.0]
+    assert found.touched["promo"].all()
 
 
-def test_clamp_brings_it_back_and_says_so(health: Pair) -> None:
-    fitted, _ = health
-    [scenario] = what_if(*health, [sleep(2_000.0, "set")], bounds="clamp").scenarios
-    assert {cell["value"] for cell in scenario.used["asleep_min"]} == {fitted.scaler.high[1]}
-    assert scenario.out_of_support[0].clamped
+def test_missing_rows_stay_missing_unless_set() -> None:
+    nothing = np.full((5, 3), np.nan)
+    added = edited(scenario(5.0), rows=nothing)
+    assert np.isnan(added.values).all()
+    assert [warning["code"] for warning in added.warnings] == ["change_without_effect"]
+    assert edited(scenario(5.0, "set"), rows=nothing).values[:3, 1].tolist() == [5.0] * 3
 
 
-def test_reject_refuses(health: Pair) -> None:
-    with pytest.raises(ScenarioOutOfBounds, match="asleep_min") as caught:
-        what_if(*health, [sleep(2_000.0, "set")], bounds="reject")
-    assert caught.value.extra["out_of_support"][0]["farthest"] == 2_000.0
+@pytest.mark.parametrize("steps", ["all", ("future", 2)])
+def test_values_beyond_what_was_learned_from_are_told_brought_back_or_refused(steps: object) -> None:
+    asked = scenario(50.0, "set", steps, "promo")
+    warned, clamped = edited(asked), edited(asked, "clamp")
+    [beyond], [back] = warned.out_of_support, clamped.out_of_support
+    assert (beyond.low, beyond.high, beyond.farthest, beyond.clamped) == (0.0, 10.0, 50.0, False)
+    assert back.clamped
+    assert np.nanmax(warned.values) == 50.0
+    assert np.nanmax(clamped.values) == 10.0
+    with pytest.raises(ScenarioOutOfBounds, match="takes promo to 50; learned from 0 to 10"):
+        edited(asked, "reject")
 
 
-def test_the_targets_own_past_may_be_changed(shifted: Pair) -> None:
-    [scenario] = what_if(*shifted, [Scenario("higher", (Change("value", "add", 1.0),))]).scenarios
-    assert scenario.delta == pytest.approx([1.0] * 4, abs=0.05)
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ([], "scenarios = 0: between 1 and 20 scenarios"),
+        ([scenario(1.0)] * 21, "scenarios = 21: between 1 and 20 scenarios"),
+        ([scenario(float("nan"))], "scenarios.changes.value = nan: must be a finite number"),
+        ([scenario(float("inf"))], "scenarios.changes.value = inf: must be a finite number"),
+        ([scenario(1.0, "divide")], "scenarios.changes.op = 'divide': must be set, add or multiply"),
+        ([scenario(1.0, steps=("last", 0))], "scenarios.changes.steps = 0: must be between 1 and 10, the rows the model reads"),
+        ([scenario(1.0, steps=("last", 11))], "scenarios.changes.steps = 11: must be between 1 and 10, the rows the model reads"),
+        ([scenario(1.0, steps=("future", 0), channel="promo")], "steps = 0: must be between 1 and 4, the steps it forecasts"),
+        ([scenario(1.0, steps=("future", 5), channel="promo")], "steps = 5: must be between 1 and 4, the steps it forecasts"),
+        ([scenario(1.0, steps=("future", 1))], "steps = {'future': 1}: visits is not known ahead, so its future cannot be set"),
+        (
+            [scenario(1.0, steps=("future", 1), channel="sales")],
+            "sales is not known ahead, so its future cannot be set; known ahead: promo",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_field_value_and_fix(asked: list[Scenario], told: str) -> None:
+    with pytest.raises(SpecInvalid) as caught:
+        require_valid(asked, SPEC)
+    assert told in str(caught.value)
 
 
-def test_a_baseline_reads_no_covariates_and_says_so(health: Pair) -> None:
-    fitted, raw = health
-    plain = dataclasses.replace(fitted, served_by="persistence")
-    found = what_if(plain, raw, [sleep(60.0), Scenario("target", (Change("rhr", "add", 2.0, ("last", 1)),))], direction="lower")
-    covariate, target = found.scenarios
-    assert covariate.delta == (0.0, 0.0)
-    assert target.delta == pytest.approx((2.0, 2.0))
-    assert [warning["code"] for warning in found.warnings] == ["baseline_serves"]
+@pytest.mark.parametrize("steps", ["all", ("last", 1), ("last", 10)])
+@pytest.mark.parametrize("channel", SPEC.inputs)
+def test_the_past_of_every_input_may_be_changed(channel: str, steps: object) -> None:
+    require_valid([scenario(1.0, steps=steps, channel=channel)], SPEC)
 
 
-def test_scenarios_that_agree_have_no_best(health: Pair) -> None:
-    fitted, raw = health
-    plain = dataclasses.replace(fitted, served_by="persistence")
-    found = what_if(plain, raw, [sleep(60.0), sleep(30.0)], direction="lower")
-    assert (found.best, found.worst) == (None, None)
+def test_a_model_that_knows_nothing_ahead_says_so() -> None:
+    with pytest.raises(SpecInvalid, match="known ahead: none"):
+        require_valid([scenario(1.0, steps=("future", 1))], ModelSpec(("sales",), ("visits",)))
 
 
-def test_it_is_json(health: Pair) -> None:
-    found = what_if(*health, [sleep(2_000.0, "set"), sleep(10.0, steps=("last", 2))], direction="higher")
-    again = json.loads(json.dumps(found.as_dict(), allow_nan=False))
-    assert {"baseline", "scenarios", "best", "worst", "direction", "warnings"} == set(again)
-    assert {"name", "points", "delta", "mean_delta", "used", "out_of_support", "warnings"} == set(again["scenarios"][0])
+def test_a_channel_that_is_no_input_is_refused_with_those_that_are() -> None:
+    with pytest.raises(FeatureMissing, match="Scenario 'one' changes weather, which this model does not read") as caught:
+        require_valid([scenario(1.0, channel="weather")], SPEC)
+    assert caught.value.extra == {"channels": ["weather"], "available": ["sales", "visits", "promo"]}

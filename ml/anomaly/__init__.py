@@ -1,0 +1,1 @@
+"""The watch: what is usual of an entity, and what is not."""

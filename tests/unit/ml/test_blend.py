@@ -1,0 +1,83 @@
+"""The blend: shares that add up, follow the better part, and stay at the prior where rows are few."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml.blend import LAST_VALUE, NETWORK, PARTS, PRIOR, SEASONAL_CHANGE, USUAL_LEVEL, Blend, blended, find_shares, plain_guesses
+from ml.series import Floats
+
+
+def parts_of(truth: Floats, best: str, seed: int = 0) -> dict[str, Floats]:
+    """Every part is off by noise, but for the best."""
+    random = np.random.default_rng(seed)
+    return {part: truth + (0.0 if part == best else 1.0) * random.standard_normal(truth.shape) for part in PARTS}
+
+
+@pytest.mark.parametrize("best", PARTS)
+def test_the_part_that_is_right_gets_nearly_all(best: str) -> None:
+    truth = np.random.default_rng(1).standard_normal((300, 4))
+    shares = find_shares(parts_of(truth, best), truth, np.ones_like(truth, dtype=np.bool_), 300)
+    assert shares[best] > 0.9
+    assert sum(shares.values()) == pytest.approx(1)
+    assert min(shares.values()) >= 0
+
+
+def test_few_rows_move_the_prior_less() -> None:
+    truth = np.random.default_rng(1).standard_normal((300, 4))
+    guesses, counted = parts_of(truth, LAST_VALUE), np.ones_like(truth, dtype=np.bool_)
+    few, many = (find_shares(guesses, truth, counted, held)[LAST_VALUE] for held in (2, 300))
+    assert PRIOR[LAST_VALUE] < few < many
+
+
+def test_without_a_row_the_prior_stands() -> None:
+    truth = np.zeros((3, 2))
+    assert find_shares(parts_of(truth, NETWORK), truth, np.zeros_like(truth, dtype=np.bool_), 0) == PRIOR
+
+
+def test_rows_that_do_not_count_change_nothing() -> None:
+    truth = np.random.default_rng(1).standard_normal((50, 2))
+    counted = np.ones_like(truth, dtype=np.bool_)
+    counted[40:] = False
+    guesses = parts_of(truth, NETWORK)
+    other = np.where(counted, truth, np.nan)
+    assert find_shares(guesses, truth, counted, 40) == find_shares(guesses, other, counted, 40)
+
+
+def test_a_blend_is_the_sum_of_its_parts() -> None:
+    guesses = {part: np.full((2, 3), float(number)) for number, part in enumerate(PARTS)}
+    assert blended(guesses, dict.fromkeys(PARTS, 0.25)).tolist() == np.full((2, 3), 1.5).tolist()
+
+
+def test_what_was_added_a_season_ago_is_added_again() -> None:
+    target = np.array([0.0, 1.0, 5.0, 10.0, 11.0, 15.0])
+    guesses = plain_guesses(target, np.array([3, 0]), 4, 3, 7.5)
+    assert guesses[SEASONAL_CHANGE].tolist() == [[11, 15, 20, 10], [0, 0, 0, 0]]
+    assert guesses[USUAL_LEVEL].tolist() == [[7.5] * 4] * 2
+    assert guesses[LAST_VALUE].tolist() == [[10] * 4, [0] * 4]
+
+
+def test_a_season_ago_that_is_missing_adds_nothing() -> None:
+    target = np.array([1.0, np.nan, 5.0, 10.0])
+    assert plain_guesses(target, np.array([3]), 2, 3, 0.0)[SEASONAL_CHANGE].tolist() == [[10, 14]]
+
+
+def test_a_blend_says_the_sum_of_the_network_and_what_the_rows_tell() -> None:
+    target, network = np.array([0.0, 1.0, 5.0, 10.0]), np.array([[100.0, 200.0]])
+    blend = Blend({NETWORK: 0.1, SEASONAL_CHANGE: 0.2, USUAL_LEVEL: 0.3, LAST_VALUE: 0.4}, level=50.0)
+    assert blend.of(network, target, np.array([3]), 3).tolist() == [pytest.approx([10 + 2.2 + 15 + 4, 20 + 3 + 15 + 4])]
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 2.0**-80, 1.0, 2.0**90]))
+def test_shares_are_shares_whatever_the_rows_and_in_any_unit(rows: int, horizon: int, seed: int, unit: float) -> None:
+    random = np.random.default_rng(seed)
+    truth, counted = random.standard_cauchy((rows, horizon)), np.ones((rows, horizon), dtype=np.bool_)
+    guesses = {part: random.standard_cauchy((rows, horizon)) for part in PARTS}
+    found = find_shares({part: unit * guess for part, guess in guesses.items()}, unit * truth, counted, rows)
+    assert min(found.values()) > 0
+    assert sum(found.values()) == pytest.approx(1)
+    assert found == (find_shares(guesses, truth, counted, rows) if unit else PRIOR)
