@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ml.baselines import SEASONAL_NAIVE, naive_forecast
-from ml.blend import Blend
+from ml.blend import SEASONAL_CHANGE, Blend
 from ml.errors import FeatureMissing, InsufficientData, InsufficientRecentData, ModelError, SpecInvalid
 from ml.features import calendar, look, look_ahead, season_of
 from ml.fitted import Fitted
@@ -23,6 +23,8 @@ from ml.windows import readable
 #: The history a forecast is compared with, and the most rows of it that are asked for.
 HISTORY_DAYS = 30
 HISTORY_ROWS = 10_000
+#: Share of a blend from which a missing part is worth a notice.
+NOTED_SHARE = 0.1
 #: Rows of the longest season (an hour at one row a second), assumed where the cadence is not yet known.
 LONGEST_SEASON = 3_600
 
@@ -274,11 +276,18 @@ def _history(series: Series, target: str, mean: float) -> History:
     )
 
 
+def _reads_season(fitted: Fitted) -> bool:
+    """The season before has a part in the answer that a client would miss."""
+    if fitted.blend is None:
+        return fitted.served_by == SEASONAL_NAIVE
+    return fitted.blend.shares[SEASONAL_CHANGE] >= NOTED_SHARE
+
+
 def _warnings(fitted: Fitted, series: Series, level: float) -> tuple[Notice, ...]:
     found: list[Notice] = []
     if fitted.intervals.is_pooled(level):
         found.append(notice("intervals_pooled", f"{fitted.intervals.rows} held-back rows at {level:.0%}: steps share their residuals."))
-    if fitted.served_by == SEASONAL_NAIVE and len(series) < fitted.season.steps:
+    if _reads_season(fitted) and len(series) < fitted.season.steps:
         found.append(notice("season_missing", f"{len(series)} of {fitted.season.steps} rows of a season: the last value stands in."))
     for name in fitted.spec.covariates if fitted.by_network else ():
         if not np.isfinite(series.channels[name][-fitted.spec.window :]).any():

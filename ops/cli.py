@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Entry] = {
     "keys": Entry("ops.keys", "Create, list, rotate and revoke API keys."),
     "jobs": Entry("ops.jobs", "List, show, retry and cancel jobs, those of every tenant."),
     "import": Entry("ops.importing", "Take in FILE (CSV or Parquet; long or wide).", "worker"),
+    "convert": Entry("ops.convert", "Turn FILE, a PyTorch state dict, into a zip that can be imported as a base.", "worker"),
     "backup": Entry("ops.backup", "Write Postgres and the artefacts into FILE, while everything runs."),
     "restore": Entry("ops.backup", "Bring FILE, which `backup` wrote, into an empty database."),
     "sample": Entry("ops.weather", "Print a year of an airport's hourly weather as CSV, to try things with."),

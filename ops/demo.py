@@ -41,7 +41,7 @@ LOOK_BACK_HOURS = 10 * 365 * 24
 #: Seconds after which a training of the demo counts as stuck.
 PATIENCE_S = 600.0
 #: Forecasters, as the tables call them.
-KINDS = {"lstm": "network", "persistence": "last value", "seasonal_naive": "seasonal"}
+KINDS = {"blend": "blend", "lstm": "network", "persistence": "last value", "seasonal_naive": "seasonal"}
 
 #: Letters of an entity's name that the table of versions has room for on 80 columns.
 WIDEST = 14
@@ -205,7 +205,7 @@ class Show:
 
     def _versions(self, jobs: Mapping[str, Body]) -> None:
         self._console.rule("3  Versions, beside the naive baselines")
-        whole = [Column(name, justify="right", no_wrap=True) for name in ("network", "last value", "seasonal", "skill", "inside")]
+        whole = [Column(name, justify="right", no_wrap=True) for name in ("blend", "network", "last value", "seasonal", "skill", "inside")]
         who = (Column("entity", no_wrap=True), Column("version", no_wrap=True), Column("serves", no_wrap=True))
         table = Table(*who, *whole, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
         for entity, job in jobs.items():

@@ -6,8 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
+from ml.anomaly.spec import DetectorSpec
 from ml.spec import ModelSpec
 
 INTERACTIVE, BATCH, TRAIN = "interactive", "batch", "train"
@@ -16,11 +18,21 @@ QUEUES = (INTERACTIVE, BATCH, TRAIN)
 SERVES: Mapping[str, tuple[str, ...]] = {"interactive": (INTERACTIVE, BATCH), "train": (TRAIN,)}
 
 Activation = Literal["auto", "always", "never"]
+#: channel -> its values over the steps ahead.
+Ahead = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class BaseRef:
+    """The version that a training starts from, pinned when it was asked for."""
+
+    model: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
 class TrainJob:
-    """Train one version of one model."""
+    """Train one network: a version of one model, or of one per target."""
 
     kind: ClassVar[str] = "train"
     queue: ClassVar[str] = TRAIN
@@ -32,6 +44,7 @@ class TrainJob:
     activation: Activation = "auto"
     #: Only rows of the last so many hours before the newest one; None reads all.
     look_back_hours: float | None = None
+    base: BaseRef | None = None
 
     @property
     def label(self) -> str:
@@ -41,6 +54,10 @@ class TrainJob:
     def shape_key(self) -> str:
         return self.spec.shape_key()
 
+    def model_of(self, target: str) -> str:
+        """Name of the target's lineage: the one asked for, or its own where the network has several."""
+        return self.model if len(self.spec.targets) == 1 else target
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "entity": self.entity,
@@ -49,6 +66,7 @@ class TrainJob:
             "model": self.model,
             "activation": self.activation,
             "look_back_hours": self.look_back_hours,
+            "base": self.base and asdict(self.base),
             "spec": self.spec.as_dict(),
         }
 
@@ -61,7 +79,78 @@ class TrainJob:
             model=stored["model"],
             activation=stored["activation"],
             look_back_hours=stored["look_back_hours"],
+            base=BaseRef(**stored["base"]) if stored.get("base") else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainJob:
+    """Train one network on many entities, for others to start from. It is kept as a model of an entity of its own."""
+
+    kind: ClassVar[str] = "pretrain"
+    queue: ClassVar[str] = TRAIN
+    shape_key: ClassVar[str | None] = None
+    #: Name of the base, and of the entity that holds it.
+    entity: str
+    recipe: str
+    spec: ModelSpec
+    entities: tuple[str, ...]
+    activation: Activation = "auto"
+    look_back_hours: float | None = None
+
+    @property
+    def model(self) -> str:
+        return self.spec.targets[0]
+
+    @property
+    def label(self) -> str:
+        return f"{self.entity} {self.model}"
+
+    def as_dict(self) -> dict[str, Any]:
+        named = {name: getattr(self, name) for name in ("entity", "recipe", "activation", "look_back_hours")}
+        return named | {"target": self.model, "entities": list(self.entities), "spec": self.spec.as_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        named = {name: stored[name] for name in ("entity", "recipe", "activation", "look_back_hours")}
+        return cls(**named, entities=tuple(stored["entities"]), spec=ModelSpec.from_dict(stored["spec"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ImportJob:
+    """Take in a network that was learned elsewhere, for others to start from. It never waits: who asks for it does it."""
+
+    kind: ClassVar[str] = "import"
+    queue: ClassVar[str] = INTERACTIVE
+    shape_key: ClassVar[str | None] = None
+    #: Name of the base, and of the entity that holds it.
+    entity: str
+    #: As its manifest says, if it does.
+    recipe: str | None
+    spec: ModelSpec
+    #: Of the tensors.
+    sha256: str
+    bytes: int
+    activation: Activation = "auto"
+
+    @property
+    def model(self) -> str:
+        return self.spec.targets[0]
+
+    @property
+    def label(self) -> str:
+        return f"{self.entity} {self.model}"
+
+    def as_dict(self) -> dict[str, Any]:
+        named = {name: getattr(self, name) for name in _OF_IMPORT}
+        return named | {"target": self.model, "spec": self.spec.as_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        return cls(**{name: stored[name] for name in _OF_IMPORT}, spec=ModelSpec.from_dict(stored["spec"]))
+
+
+_OF_IMPORT = ("entity", "recipe", "sha256", "bytes", "activation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +166,8 @@ class _Asked:
     level: float | None = None
     #: Semantic version asked for; None is the active one at the time the job runs.
     version: str | None = None
+    #: Values of known-future covariates, step by step, that stand in the place of stored ones: for this answer alone.
+    future: Ahead | None = None
 
     @property
     def model(self) -> str:
@@ -110,9 +201,120 @@ class WhatIfJob(_Asked):
     #: As the client wrote them: [{"name": …, "changes": [{"channel", "op", "value", "steps"}]}].
     scenarios: Sequence[Mapping[str, Any]] = ()
     bounds: Literal["warn", "clamp", "reject"] = "warn"
+    #: Whether the answer holds the baseline; deltas are told against it either way.
+    include_baseline: bool = True
 
 
-JobSpec = TrainJob | PredictJob | WhatIfJob
+@dataclass(frozen=True, slots=True)
+class BacktestJob:
+    """Forecast what is known by now as it would have been forecast then: by a recipe, trained anew for each fold, or by a version."""
+
+    kind: ClassVar[str] = "backtest"
+    shape_key: ClassVar[str | None] = None
+    entity: str
+    #: The first one, where a recipe forecasts several.
+    target: str
+    #: Of a recipe: what is trained, and how often.
+    recipe: str | None = None
+    spec: ModelSpec | None = None
+    folds: int | None = None
+    look_back_hours: float | None = None
+    #: Of a version: the one that was active, where none was named.
+    version: str | None = None
+    #: The rows it forecasts; None begins after those that its training had, and goes to the newest.
+    begin: datetime | None = None
+    end: datetime | None = None
+
+    @property
+    def queue(self) -> str:
+        """Those that train wait with the trainings."""
+        return BATCH if self.spec is None else TRAIN
+
+    @property
+    def model(self) -> str:
+        """Name of the lineage that a version is one of."""
+        return self.target
+
+    @property
+    def label(self) -> str:
+        return f"{self.entity} {self.target}"
+
+    def as_dict(self) -> dict[str, Any]:
+        plain = {name: getattr(self, name) for name in _OF_BACKTEST}
+        span = {name: at and at.isoformat().replace("+00:00", "Z") for name, at in (("from", self.begin), ("to", self.end))}
+        return plain | span | {"spec": self.spec and self.spec.as_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        begin, end = (datetime.fromisoformat(at) if at else None for at in (stored["from"], stored["to"]))
+        spec = None if stored["spec"] is None else ModelSpec.from_dict(stored["spec"])
+        return cls(**{name: stored[name] for name in _OF_BACKTEST}, spec=spec, begin=begin, end=end)
+
+
+_OF_BACKTEST = ("entity", "target", "recipe", "folds", "look_back_hours", "version")
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyTrainJob:
+    """Learn what is usual of an entity: a version of one of its detectors."""
+
+    kind: ClassVar[str] = "anomaly_train"
+    queue: ClassVar[str] = TRAIN
+    shape_key: ClassVar[str | None] = None
+    entity: str
+    recipe: str
+    spec: DetectorSpec
+    #: Name of the lineage.
+    model: str
+    activation: Activation = "auto"
+    #: Only rows of the last so many hours before the newest one; None reads all.
+    look_back_hours: float | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.entity} {self.model}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _OF_ANOMALY_TRAIN} | {"spec": self.spec.as_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        return cls(**{name: stored[name] for name in _OF_ANOMALY_TRAIN}, spec=DetectorSpec.from_dict(stored["spec"]))
+
+
+_OF_ANOMALY_TRAIN = ("entity", "recipe", "model", "activation", "look_back_hours")
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyDetectJob:
+    """Judge the rows of a stretch of time."""
+
+    kind: ClassVar[str] = "anomaly_detect"
+    queue: ClassVar[str] = INTERACTIVE
+    shape_key: ClassVar[str | None] = None
+    entity: str
+    model: str
+    begin: datetime
+    #: None: to the newest row.
+    end: datetime | None = None
+    #: Semantic version asked for; None is the active one at the time the job runs.
+    version: str | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.entity} {self.model}"
+
+    def as_dict(self) -> dict[str, Any]:
+        plain = {name: getattr(self, name) for name in ("entity", "model", "version")}
+        return plain | {name: at and at.isoformat().replace("+00:00", "Z") for name, at in (("from", self.begin), ("to", self.end))}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        end = datetime.fromisoformat(stored["to"]) if stored["to"] else None
+        return cls(stored["entity"], stored["model"], datetime.fromisoformat(stored["from"]), end, stored["version"])
+
+
+JobSpec = TrainJob | PretrainJob | ImportJob | PredictJob | WhatIfJob | BacktestJob | AnomalyTrainJob | AnomalyDetectJob
 
 
 def digest(*parts: object) -> str:

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 #: Progress is shown to watchers at most this often.
 SHOW_EVERY_S = 0.5
 #: What watchers are told of each epoch. They get every one, a few at a time where epochs are shorter than SHOW_EVERY_S.
-METRIC = ("epoch", "epochs", "train_loss", "val_loss", "best_epoch")
+METRIC = ("fold", "epoch", "epochs", "train_loss", "val_loss", "best_epoch")
 #: Epochs that wait for Redis while it is away.
 METRICS_HELD = 500
 

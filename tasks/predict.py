@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from db import entities, forecasts
 from db.models import Channel, Entity, Json, Version
 from db.sources import stored
-from ml.errors import ModelError
+from ml.errors import ModelError, SpecInvalid, UnusableData
 from ml.fitted import Fitted
 from ml.forecaster import Forecast, forecast, recent_rows
-from ml.series import RawChannels
+from ml.interpretation import interpret
+from ml.scenarios import Direction
+from ml.series import RawChannels, moment, regularise
 from tasks.execute import Work
-from tasks.jobs import PredictJob, WhatIfJob
+from tasks.jobs import Ahead, PredictJob, WhatIfJob
 from tasks.questions import serving
 from tasks.workshop import Workshop
 
@@ -47,9 +51,51 @@ def serve(shop: Workshop, work: Work, job: PredictJob | WhatIfJob) -> Served:
         entity = entities.get(session, work.job.tenant_id, job.entity)
         version = serving(session, work.job.tenant_id, entity, job.target, job.version)
         fitted = shop.model(version)
-        raw = stored.fetch(session, entity.id, fitted.spec.inputs, last_rows=recent_rows(fitted.spec, fitted.step_s))
+        raw = recent(session, entity.id, fitted, job.future)
         channel = next((channel for channel in entities.channels(session, entity.id) if channel.name == version.target), None)
     return Served(entity, version, fitted, raw, channel)
+
+
+def recent(session: Session, entity_id: int, fitted: Fitted, future: Ahead | None = None) -> RawChannels:
+    """The newest rows of what the model reads; of what is known ahead, those up to its horizon, and not the newest of a year's plan.
+
+    `future` takes the place of what is stored of the same steps. Raises SpecInvalid where it names what the model does not know ahead:
+    another version may have become active since it was asked.
+    """
+    spec, rows = fitted.spec, recent_rows(fitted.spec, fitted.step_s)
+    for name in future or ():
+        if name not in spec.future_covariates:
+            raise SpecInvalid("future", name, f"the version knows ahead: {', '.join(spec.future_covariates) or 'no channel'}")
+    past = [name for name in spec.channels if name not in spec.future_covariates]
+    found = stored.fetch(session, entity_id, past, last_rows=rows)
+    if not spec.future_covariates:
+        return found
+    end = _end(fitted, found)
+    if end is None:
+        return {**found, **stored.fetch(session, entity_id, spec.future_covariates, last_rows=rows + spec.horizon)}
+    until = moment(end + (spec.horizon + 1) * fitted.step)
+    ahead = stored.fetch(session, entity_id, spec.future_covariates, until=until, last_rows=rows + spec.horizon)
+    return {**found, **ahead, **{name: _laid_over(ahead[name], values, end, fitted.step) for name, values in (future or {}).items()}}
+
+
+def _end(fitted: Fitted, found: RawChannels) -> np.datetime64 | None:
+    """The last row of the model's grid, one step before the first that is forecast; None where no row is left of what counts."""
+    spec = replace(fitted.spec, covariates=(), future_covariates=(), rolling=(), cadence_s=fitted.step_s)
+    try:
+        series, _ = regularise(fitted.entity, found, spec)
+    except UnusableData:  # which the forecast itself will say
+        return None
+    end: np.datetime64 = series.times[-1]
+    return end
+
+
+def _laid_over(stored_rows: stored.Series, values: Sequence[float], end: np.datetime64, step: np.timedelta64) -> stored.Series:
+    """Rows with those of the first steps after `end` replaced by the values given."""
+    stamps, numbers = stored_rows
+    half, steps = step / 2, np.arange(1, len(values) + 1)
+    kept = (stamps <= end + half) | (stamps > end + steps[-1] * step + half)
+    times = np.concatenate([stamps[kept], end + steps * step])
+    return times, np.concatenate([numbers[kept], np.asarray(values, dtype=np.float64)])
 
 
 def _predict(shop: Workshop, work: Work) -> None:
@@ -60,6 +106,9 @@ def _predict(shop: Workshop, work: Work) -> None:
     if isinstance(made, ModelError):
         raise made
     body = answer(served, made)
+    if job.future is not None:  # a supposition: nothing that anybody else should be answered with
+        work.publish(lambda _: ({"forecast": body}, list(made.warnings)))
+        return
     question = forecasts.Question(served.version.id, job.target, served.entity.data_rev, len(made.points), made.level)
 
     def write(session: Session) -> tuple[Json, Sequence[Json]]:
@@ -81,8 +130,10 @@ def _predict(shop: Workshop, work: Work) -> None:
 def answer(served: Served, made: Forecast) -> Json:
     """The forecast as clients read it."""
     version = served.version
-    origin = {"kind": made.served_by, "model": version.model_id, "version": version.semver}
-    about = {"entity": served.entity.name, "unit": served.channel and served.channel.unit, "made_at": _iso(datetime.now(UTC))}
+    origin = made.origin | {"model": version.model_id, "version": version.semver}
+    unit, direction = (served.channel.unit, served.channel.direction) if served.channel else (None, None)
+    said = interpret(made.mean, made.history, unit=unit, direction=cast("Direction | None", direction))
+    about = {"entity": served.entity.name, "unit": unit, "made_at": _iso(datetime.now(UTC)), "interpretation": said}
     return made.as_dict() | about | {"served_by": origin, "cached": False}
 
 

@@ -27,7 +27,7 @@ CATALOGUE: Mapping[str, Kind] = {
     "malformed_request": Kind(
         400,
         "The request cannot be read",
-        "The body is not UTF-8, not JSON, or JSON that readers disagree about: NaN, a key twice, endless nesting.",
+        "The body is not UTF-8, not JSON, or JSON that readers disagree about: NaN, a key twice, endless nesting; or it is a torn zip.",
         "Send well-formed JSON with the documented fields.",
     ),
     "unauthenticated": Kind(
@@ -63,7 +63,7 @@ CATALOGUE: Mapping[str, Kind] = {
         404,
         "Nothing has been trained",
         "The entity has no active version of a model of this name.",
-        "Train a model with POST /models/train.",
+        "Train a model with POST /models/train, a base with POST /models/pretrain.",
     ),
     "method_not_allowed": Kind(
         405, "Method not allowed", "There is something at this path, and it does not take this method.", "Compare with /openapi.json."
@@ -105,10 +105,16 @@ CATALOGUE: Mapping[str, Kind] = {
         "Read it again and repeat with the new ETag.",
     ),
     "body_too_large": Kind(
-        413, "The body is too large", "The body is longer than MAX_BODY_BYTES, or brings too many values.", "Send it in parts."
+        413,
+        "The body is too large",
+        "The body, or what a zip unpacks to, is longer than MAX_BODY_BYTES, or brings too many values.",
+        "Send it in parts.",
     ),
     "unsupported_media_type": Kind(
-        415, "The body has an unknown type", "This operation does not read the Content-Type sent.", "Send `Content-Type: application/json`."
+        415,
+        "The body has an unknown type",
+        "This operation does not read the Content-Type sent.",
+        "Send `Content-Type: application/json`, or what `detail` names.",
     ),
     "validation_failed": Kind(
         422,
@@ -119,7 +125,8 @@ CATALOGUE: Mapping[str, Kind] = {
     "insufficient_data": Kind(
         422,
         "Not enough data",
-        "The entity has fewer observations than the recipe needs, or none that can be used.",
+        "The entity has fewer observations than the recipe needs, or none that can be used; or a base has fewer than two entities to learn "
+        "from.",
         "Send more observations; `requirements` says of what.",
     ),
     "insufficient_recent_data": Kind(
@@ -139,8 +146,9 @@ CATALOGUE: Mapping[str, Kind] = {
     "feature_missing": Kind(
         422,
         "A channel is missing",
-        "A channel that the training, the version or the scenario names has no observations, or is not one that the model reads.",
-        "Send observations of it, or train without it.",
+        "A channel that the training, the version or the scenario names has no observations, has none at the steps ahead where the version "
+        "reads those, or is not one that the model reads.",
+        "Send observations of it, of the moments that `missing` names where it is there, or train without it.",
         in_jobs_only=True,
     ),
     "scenario_out_of_bounds": Kind(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from db import forecasts, ledger, registry
 from db.errors import NotFound
 from db.models import Entity, Job, Json, Version
 from ml.errors import SpecInvalid
-from tasks.jobs import PredictJob, digest
+from tasks.jobs import Ahead, PredictJob, digest
 from tasks.runtime import Runtime
 
 
@@ -29,10 +29,12 @@ class Question:
     level: float
     #: As the client pinned it.
     semver: str | None
+    #: What the client says of the steps ahead, beside or against what is stored.
+    future: Ahead | None = None
 
     @property
     def job(self) -> PredictJob:
-        return PredictJob(self.entity, self.target, self.horizon, self.level, self.semver)
+        return PredictJob(self.entity, self.target, self.horizon, self.level, self.semver, self.future)
 
     @property
     def asked(self) -> forecasts.Question:
@@ -44,7 +46,14 @@ class Question:
 
 
 def resolve(
-    session: Session, tenant_id: str, entity: str, target: str, horizon: int | None, level: float | None, semver: str | None
+    session: Session,
+    tenant_id: str,
+    entity: str,
+    target: str,
+    horizon: int | None,
+    level: float | None,
+    semver: str | None,
+    future: Ahead | None = None,
 ) -> Question:
     """Fill in what is left open from the version that would answer. Raises NotFound, NoActiveVersion, SpecInvalid."""
     answering = registry.answering(session, tenant_id, entity, target, semver)
@@ -52,16 +61,56 @@ def resolve(
     steps = horizon if horizon is not None else longest
     if not 1 <= steps <= longest:
         raise SpecInvalid("horizon", steps, f"version {answering.semver} forecasts 1 to {longest} steps")
-    return Question(tenant_id, entity, answering, target, steps, level if level is not None else answering.spec["level"], semver)
+    if future is not None:
+        _require_known_ahead(answering, future, steps)
+    return Question(tenant_id, entity, answering, target, steps, level if level is not None else answering.spec["level"], semver, future)
 
 
-def serving(session: Session, tenant_id: str, entity: Entity, name: str, semver: str | None) -> Version:
+def _require_known_ahead(answering: registry.Answering, future: Ahead, steps: int) -> None:
+    known = known_ahead(answering)
+    for channel, values in future.items():
+        if channel not in known:
+            raise SpecInvalid("future", channel, f"version {answering.semver} knows ahead: {', '.join(known) or 'no channel'}")
+        if len(values) < steps:
+            raise SpecInvalid("future", channel, f"{len(values)} numbers; the forecast has {steps} steps, and each needs one")
+
+
+def known_ahead(answering: registry.Answering) -> list[str]:
+    """The channels whose future the version reads."""
+    found: list[str] = answering.spec.get("future_covariates", [])
+    return found
+
+
+def require_changeable(answering: registry.Answering, scenarios: Sequence[Mapping[str, Any]]) -> None:
+    """Raises SpecInvalid for the first change of a future that the version does not read, or not so far."""
+    for n, scenario in enumerate(scenarios):
+        for m, change in enumerate(scenario["changes"]):
+            steps = change.get("steps", "all")
+            if steps != "all" and "future" in steps:
+                _require_changeable(answering, change["channel"], steps["future"], f"scenarios.{n}.changes.{m}.steps")
+
+
+def _require_changeable(answering: registry.Answering, channel: str, steps: int, field: str) -> None:
+    known, longest = known_ahead(answering), answering.spec["horizon"]
+    if channel not in known:
+        there = ", ".join(known) or "no channel"
+        raise SpecInvalid(field, steps, f"{channel} is not known ahead, so its future cannot be changed; known ahead: {there}")
+    if steps > longest:
+        raise SpecInvalid(field, steps, f"version {answering.semver} forecasts 1 to {longest} steps")
+
+
+def serving(session: Session, tenant_id: str, entity: Entity, name: str, semver: str | None, kind: str = "forecast") -> Version:
     """The version that answers for a model, whole. Raises as `registry.answering` does."""
-    return session.get_one(Version, registry.answering(session, tenant_id, entity.name, name, semver).version_id)
+    return session.get_one(Version, registry.answering(session, tenant_id, entity.name, name, semver, kind).version_id)
 
 
 def known(runtime: Runtime, session: Session, question: Question) -> tuple[Job, Json] | None:
-    """The job that made the answer and the forecast, if it is not older than the cache's time to live."""
+    """The job that made the answer and the forecast, if it is not older than the cache's time to live.
+
+    A question that brings its own future is answered for itself alone: nothing kept speaks of that future.
+    """
+    if question.future is not None:
+        return None
     tenant_id = question.tenant_id
     body = runtime.cache.get(tenant_id, question.asked) or _stored(runtime, session, tenant_id, question.asked)
     if body is None:

@@ -47,7 +47,7 @@ def resolved(
     session: Session, found: Sequence[Entity], preset: Recipe, target: str | None, overrides: Mapping[str, Any]
 ) -> dict[int, ModelSpec]:
     """The spec of each of many entities, by id, in one query and unmeasured: the worker measures each when its turn comes."""
-    if not preset.covariates:  # nothing in it depends on what an entity has
+    if not (preset.covariates or preset.joint or preset.available):  # nothing in it depends on what an entity has
         return dict.fromkeys((entity.id for entity in found), preset.resolve(target, {}, overrides))
     held = observations.coverage_many(session, [entity.id for entity in found])
     return {entity.id: preset.resolve(target, _known(held[entity.id]), overrides) for entity in found}

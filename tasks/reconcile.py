@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db import census, ledger, registry
+from db import anomalies, census, ledger, registry
 from db.models import TERMINAL, Json
 from tasks import metrics, problems, status
 from tasks.erase import follow_all
@@ -68,6 +68,7 @@ def tidy_once(runtime: Runtime) -> dict[str, int]:
     while True:
         with runtime.sessions.begin() as session:
             found = ledger.purge(session, job_days=days, idempotency_hours=hours)
+            found["anomalies"] = anomalies.purge(session, days=runtime.settings.anomaly_retention_days, limit=ledger.LIMIT)
         purged.update(found)
         if max(found.values()) < ledger.LIMIT:
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -12,11 +13,13 @@ from db.board import Board, Breaker, make_redis
 from db.cache import ForecastCache
 from db.meter import Meter
 from db.session import Sessions, make_engine, make_sessions
+from ml.errors import SpecInvalid
+from ml.recipe_file import with_file
 from ml.recipes import Recipe, presets
 from tasks.metrics import CACHE_LOOKUPS, CATALOGUE, PROCESSES, REDIS_TRIPS
 from tasks.pace import Pace
 from tasks.ringer import Ringer
-from tasks.settings import Settings
+from tasks.settings import Settings, SettingsError
 
 #: Longest wait of the meter for Redis: it sends in the background, more at once than a poll asks for.
 METER_TIMEOUT_S = 1.0
@@ -66,8 +69,21 @@ def assemble(settings: Settings, engine: Engine, memory: Redis, breaker: Breaker
         cache=cache,
         meter=make_meter(settings, cache, breaker),
         ringer=Ringer(engine),
-        recipes=presets(settings.recipe_changes),
+        recipes=_recipes(settings),
     )
+
+
+def _recipes(settings: Settings) -> Mapping[str, Recipe]:
+    """The presets, then the file. Raises SettingsError: a process with half its recipes must not start."""
+    changed = presets(settings.recipe_changes)
+    if not settings.recipes_file:
+        return changed
+    try:
+        return with_file(changed, Path(settings.recipes_file).read_text())
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError("RECIPES_FILE", settings.recipes_file, "must name a text file that this user can read") from None
+    except SpecInvalid as error:
+        raise SettingsError("RECIPES_FILE", settings.recipes_file, error.detail) from None
 
 
 def make_meter(settings: Settings, cache: ForecastCache, breaker: Breaker) -> Meter:

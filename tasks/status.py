@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 from db import ledger
 from db.board import News, Place, Told
 from db.models import RUNNING, TERMINAL, Job, Json
+from tasks.jobs import BacktestJob
 from tasks.metrics import CACHE_LOOKUPS
 from tasks.runtime import Runtime
 from tasks.settings import Settings
@@ -66,6 +67,8 @@ def document(
 def _links(job: Job) -> dict[str, str]:
     here = f"{API}/jobs/{job.id}"
     links = {"self": here, "events": f"{here}/events", "result": f"{here}/result", "cancel": f"{here}/cancel"}
+    if job.kind == BacktestJob.kind:
+        links["chart"] = f"{API}/backtests/{job.id}/chart.svg"
     return links if job.children is None else links | {"items": f"{here}/items"}
 
 

@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session
 from db import entities, ledger, registry
 from db.errors import NotFound
 from db.models import CANCELLED, SUCCEEDED, Entity, Job
-from ml.recipes import recipe
+from ml.errors import SpecInvalid
 from tasks import status
-from tasks.jobs import BATCH, TRAIN, Activation, JobSpec, PredictJob, TrainJob, WhatIfJob, digest
+from tasks.alarms import ANOMALY, DetectOrder, WatchOrder, judging, watching
+from tasks.jobs import BATCH, TRAIN, JobSpec, PredictJob, TrainJob, WhatIfJob, digest
 from tasks.metrics import JOBS_ENDED
-from tasks.questions import Question, known, resolve
-from tasks.readiness import Readiness, readiness, resolved
+from tasks.orders import BASE, BacktestOrder, PredictOrder, PretrainOrder, TrainOrder, backtesting, pretraining, training, trainings
+from tasks.questions import Question, known, require_changeable, resolve
 from tasks.runtime import Runtime
 
 
@@ -47,29 +48,6 @@ class Submitted:
     ahead: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TrainOrder:
-    recipe: str
-    entities: tuple[str, ...]
-    target: str | None = None
-    model: str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    activation: Activation = "auto"
-    look_back_hours: float | None = None
-    #: One parent job with an item for each entity, also for a single one.
-    batch: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PredictOrder:
-    entities: tuple[str, ...]
-    targets: tuple[str, ...]
-    horizon: int | None = None
-    level: float | None = None
-    version: str | None = None
-    batch: bool = False
-
-
 def train(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
     """Queue one training, or a batch of them.
 
@@ -80,11 +58,29 @@ def train(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
     def place(session: Session) -> Submitted:
         found = _entities(session, asker.tenant_id, order.entities)
         if order.batch:
-            return _submit_batch(runtime, session, asker, TRAIN, _trainings(session, runtime, found, order))
-        job, ready = _training(session, runtime, found[0], order)
+            return _submit_batch(runtime, session, asker, TRAIN, trainings(session, runtime, asker.tenant_id, found, order))
+        job, ready = training(session, runtime, asker.tenant_id, found[0], order)
         ready.require()
-        model = registry.ensure_model(session, asker.tenant_id, found[0].id, job.model)
-        return _submit_one(runtime, session, _row(runtime, asker, found[0].id, job, model.id))
+        [row] = _rows(runtime, session, asker, [(found[0], job)])
+        return _submit_one(runtime, session, row)
+
+    return _once(runtime, asker, place)
+
+
+def pretrain(runtime: Runtime, asker: Asker, order: PretrainOrder) -> Submitted:
+    """Queue the training of a base on many entities. The entity that holds it is made where missing.
+
+    Raises NotFound, SpecInvalid (also where the name is an entity's that holds no base), InsufficientData (too few entities), OverQuota,
+    Saturated, KeyReused.
+    """
+
+    def place(session: Session) -> Submitted:
+        found = _entities(session, asker.tenant_id, order.entities)
+        job = pretraining(session, runtime, found, order)
+        require_free(session, asker.tenant_id, order.name)
+        holder = entities.put(session, asker.tenant_id, order.name, kind=BASE)
+        model = registry.ensure_model(session, asker.tenant_id, holder.id, job.model, BASE)
+        return _submit_one(runtime, session, _row(runtime, asker, holder.id, job, model.id))
 
     return _once(runtime, asker, place)
 
@@ -98,7 +94,9 @@ def predict(runtime: Runtime, asker: Asker, order: PredictOrder) -> Submitted:
     def place(session: Session) -> Submitted:
         if order.batch:
             return _predict_batch(runtime, session, asker, order)
-        asked = resolve(session, asker.tenant_id, order.entities[0], order.targets[0], order.horizon, order.level, order.version)
+        asked = resolve(
+            session, asker.tenant_id, order.entities[0], order.targets[0], order.horizon, order.level, order.version, order.future
+        )
         answer = known(runtime, session, asked)
         if answer is not None:
             return Submitted(answer[0], forecast=answer[1])
@@ -111,9 +109,44 @@ def what_if(runtime: Runtime, asker: Asker, job: WhatIfJob) -> Submitted:
     """Queue a what-if. Raises NotFound, NoActiveVersion, SpecInvalid, OverQuota, Saturated, KeyReused."""
 
     def place(session: Session) -> Submitted:
-        asked = resolve(session, asker.tenant_id, job.entity, job.target, job.horizon, job.level, job.version)
+        asked = resolve(session, asker.tenant_id, job.entity, job.target, job.horizon, job.level, job.version, job.future)
+        require_changeable(asked.answering, job.scenarios)
         effective = replace(job, horizon=asked.horizon, level=asked.level)
         return _submit_one(runtime, session, _asking(runtime, asker, asked, effective))
+
+    return _once(runtime, asker, place)
+
+
+def backtest(runtime: Runtime, asker: Asker, order: BacktestOrder) -> Submitted:
+    """Queue a backtest. Raises NotFound, NoActiveVersion, Conflict, SpecInvalid, InsufficientData, OverQuota, Saturated, KeyReused."""
+
+    def place(session: Session) -> Submitted:
+        [entity] = _entities(session, asker.tenant_id, [order.entity])
+        job = backtesting(session, runtime, asker.tenant_id, entity, order)
+        return _submit_one(runtime, session, _row(runtime, asker, entity.id, job, None))
+
+    return _once(runtime, asker, place)
+
+
+def watch(runtime: Runtime, asker: Asker, order: WatchOrder) -> Submitted:
+    """Queue the training of a detector. Raises NotFound, SpecInvalid, InsufficientData, OverQuota, Saturated, KeyReused."""
+
+    def place(session: Session) -> Submitted:
+        [entity] = _entities(session, asker.tenant_id, [order.entity])
+        job = watching(session, entity, order)
+        model = registry.ensure_model(session, asker.tenant_id, entity.id, job.model, ANOMALY)
+        return _submit_one(runtime, session, _row(runtime, asker, entity.id, job, model.id))
+
+    return _once(runtime, asker, place)
+
+
+def detect(runtime: Runtime, asker: Asker, order: DetectOrder) -> Submitted:
+    """Queue a detection. Raises NotFound, NoActiveVersion, Conflict, SpecInvalid, InsufficientData, OverQuota, Saturated, KeyReused."""
+
+    def place(session: Session) -> Submitted:
+        job, held = judging(session, asker.tenant_id, order)
+        row = _row(runtime, asker, held.entity_id, job, held.model_id)
+        return _submit_one(runtime, session, replace(row, spec_hash=digest(row.spec, held.version_id, held.data_rev)))
 
     return _once(runtime, asker, place)
 
@@ -145,25 +178,6 @@ def cancel(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
 def _cancelled(session: Session, job: Job) -> int:
     """How much work of this job was cancelled: itself, or items of it."""
     return int(job.state == CANCELLED) if job.children is None else ledger.item_counts(session, job.id).get(CANCELLED, 0)
-
-
-def _training(session: Session, runtime: Runtime, entity: Entity, order: TrainOrder) -> tuple[TrainJob, Readiness]:
-    """What an order means for one entity, and whether there is data enough."""
-    preset = recipe(order.recipe, runtime.recipes)
-    ready = readiness(session, entity, preset, order.target, order.overrides, order.look_back_hours)
-    name = order.model or ready.spec.targets[0]
-    return TrainJob(entity.name, order.recipe, ready.spec, name, order.activation, ready.look_back_hours), ready
-
-
-def _trainings(session: Session, runtime: Runtime, found: Sequence[Entity], order: TrainOrder) -> list[tuple[Entity, JobSpec]]:
-    """What an order means for each of many."""
-    preset = recipe(order.recipe, runtime.recipes)
-    hours = order.look_back_hours if order.look_back_hours is not None else preset.look_back_hours
-    specs = resolved(session, found, preset, order.target, order.overrides)
-    return [
-        (entity, TrainJob(entity.name, order.recipe, spec, order.model or spec.targets[0], order.activation, hours))
-        for entity, spec in zip(found, specs.values(), strict=True)
-    ]
 
 
 def _predict_batch(runtime: Runtime, session: Session, asker: Asker, order: PredictOrder) -> Submitted:
@@ -234,9 +248,8 @@ def _written(runtime: Runtime, asker: Asker, job_id: str) -> Job | None:
 
 
 def _submit_one(runtime: Runtime, session: Session, row: ledger.NewJob) -> Submitted:
-    ahead = ledger.admit(session, row.tenant_id, row.queue, 1, max_queue=runtime.settings.max_queue)
-    made, deduplicated = ledger.submit(session, row)
-    return Submitted(made, deduplicated, ahead=None if deduplicated else ahead)
+    job, deduplicated, waiting = ledger.place(session, row, max_queue=runtime.settings.max_queue)
+    return Submitted(job, deduplicated, ahead=None if deduplicated else waiting)
 
 
 def _submit_batch(runtime: Runtime, session: Session, asker: Asker, queue: str, jobs: Sequence[tuple[Entity, JobSpec]]) -> Submitted:
@@ -287,6 +300,13 @@ def _asking(runtime: Runtime, asker: Asker, asked: Question, job: JobSpec) -> le
     """A job that asks something of a version that is known already."""
     row = _row(runtime, asker, asked.answering.entity_id, job, asked.answering.model_id)
     return replace(row, spec_hash=asked.digest(row.spec))
+
+
+def require_free(session: Session, tenant_id: str, name: str) -> None:
+    """A base must not move in with an entity that has observations and models of its own."""
+    there = entities.find_many(session, tenant_id, [name]).get(name)
+    if there is not None and there.kind != BASE:
+        raise SpecInvalid("name", name, f"an entity of this name is there, of kind {there.kind or 'none'}; give the base a name of its own")
 
 
 def _entities(session: Session, tenant_id: str, names: Sequence[str]) -> list[Entity]:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from db import entities, observations, registry
+from db.errors import NotFound
 from db.models import Entity, Json, Version
 from db.sources import stored
-from ml import artifact, evaluation
+from ml import artifact
 from ml.errors import ArtefactCorrupt, ModelError
+from ml.fitted import Base, Case, Epoch, Fitted
+from ml.gate import compare, gate
 from ml.recipes import recipe
 from ml.series import RawChannels
-from ml.trainer import Case, Epoch, Fitted, fit, prepare
+from ml.spec import ModelSpec
+from ml.trainer import fit, prepare
 from tasks.execute import Work
 from tasks.jobs import TrainJob
 from tasks.readiness import measured, since
@@ -60,7 +64,7 @@ class _Reporter:
     def epoch(self, member: int, epoch: Epoch) -> bool:
         work, _ = self.ready[member]
         with work.outcome():
-            work.progress("fit", **_figures(epoch))
+            work.progress("fit", **figures(epoch))
         return not work.settled
 
     def alive(self) -> None:
@@ -70,7 +74,7 @@ class _Reporter:
         if all(work.lease.stopping(work.job.id) for work in left):
             raise AllStopping
 
-    def fitted(self, member: int, fitted: Fitted) -> None:
+    def fitted(self, member: int, fitted: tuple[Fitted, ...]) -> None:
         work, case = self.ready[member]
         with work.outcome():
             _publish(self.shop, work, case, fitted)
@@ -88,19 +92,28 @@ def _prepare(shop: Workshop, work: Work) -> Case:
         entity = entities.get(session, work.job.tenant_id, job.entity)
         # Asked again here: an item of a batch was accepted unmeasured, and rows may have gone since.
         measured(session, entity, recipe(job.recipe, shop.runtime.recipes), job.spec, job.look_back_hours).require()
-        raw = _history(session, entity, job)
+        raw = history(session, entity, job.spec, job.look_back_hours)
     work.progress("prepare", fraction=0.02)
-    return prepare(job.entity, raw, job.spec)
+    return prepare(job.entity, raw, job.spec, _base(shop, work, job))
 
 
-def _history(session: Session, entity: Entity, job: TrainJob) -> RawChannels:
-    """The rows of every input, as far back as the job looks."""
-    held = observations.coverage(session, entity.id, channels=job.spec.targets)
-    begin = since((c.last for c in held.values()), job.look_back_hours)
-    return stored.fetch(session, entity.id, job.spec.inputs, since=begin)
+def _base(shop: Workshop, work: Work, job: TrainJob) -> Base | None:
+    """The network to start from, as it was pinned at submission. Raises NotFound, Conflict (pruned), ArtefactCorrupt."""
+    if job.base is None:
+        return None
+    with shop.sessions() as session:
+        pinned = registry.version(session, work.job.tenant_id, job.base.model, job.base.version)
+    return shop.base(pinned)
 
 
-def _figures(epoch: Epoch) -> Json:
+def history(session: Session, entity: Entity, spec: ModelSpec, look_back_hours: float | None) -> RawChannels:
+    """The rows of every channel, as far back as the job looks."""
+    held = observations.coverage(session, entity.id, channels=spec.targets)
+    begin = since((c.last for c in held.values()), look_back_hours)
+    return stored.fetch(session, entity.id, spec.channels, since=begin)
+
+
+def figures(epoch: Epoch) -> Json:
     """An epoch as watchers see it. The finish is a worst case: early stopping usually ends sooner."""
     return {
         "fraction": round(FIT_FROM + (FIT_UNTIL - FIT_FROM) * epoch.number / epoch.epochs, 3),
@@ -113,21 +126,32 @@ def _figures(epoch: Epoch) -> Json:
     }
 
 
-def _publish(shop: Workshop, work: Work, case: Case, fitted: Fitted) -> None:
-    """Judge, keep, publish: the version row, the active flag and the job's success are one transaction."""
+def _publish(shop: Workshop, work: Work, case: Case, fitted: Sequence[Fitted]) -> None:
+    """Judge, keep, publish: version rows, active flags and the job's success are one transaction, however many targets there are."""
     job = TrainJob.from_dict(work.job.spec)
     work.progress("judge", fraction=FIT_UNTIL)
-    verdict = _judge(shop, work, job, case, fitted)
+    verdicts = [_judge(shop, work, job, case, one) for one in fitted]
     work.progress("publish", fraction=0.98)
+    new = [_version(shop, work, job, *judged) for judged in zip(fitted, verdicts, strict=True)]
+
+    def write(session: Session) -> tuple[Json, Sequence[Json]]:
+        written = [_write(shop, session, work, job, one) for one in new]
+        first, *others = [_result(version) for version in written]
+        return first | {"others": others}, list({str(notice): notice for one in fitted for notice in one.warnings}.values())
+
+    work.publish(write)
+
+
+def _version(shop: Workshop, work: Work, job: TrainJob, fitted: Fitted, verdict: Json) -> registry.NewVersion:
     saved = artifact.save(fitted, shop.settings.model_dir)
-    new = registry.NewVersion(
+    return registry.NewVersion(
         job_id=work.job.id,
         fence=work.claim.fence,
         recipe=job.recipe,
-        target=job.spec.targets[0],
+        target=fitted.target,
         spec=job.spec.as_dict(),
         spec_hash=job.spec.fingerprint(),
-        signature=job.spec.signature(),
+        signature=job.spec.signature(fitted.target),
         served_by=fitted.served_by,
         metrics={name: {part: scores.as_dict() for part, scores in parts.items()} for name, parts in fitted.scores.items()},
         gate=verdict,
@@ -138,45 +162,45 @@ def _publish(shop: Workshop, work: Work, case: Case, fitted: Fitted) -> None:
         data_until=fitted.data_until,
     )
 
-    def write(session: Session) -> tuple[Json, Sequence[Json]]:
-        model_id = _model(session, work, job)
-        version = registry.publish(
-            session,
-            work.job.tenant_id,
-            model_id,
-            new,
-            activation=job.activation,
-            gate_passed=bool(verdict["passed"]),
-            actor=work.job.id,
-        )
-        registry.prune(session, work.job.tenant_id, model_id, shop.settings.keep_versions)
-        return _result(version), list(fitted.warnings)
 
-    work.publish(write)
+def _write(shop: Workshop, session: Session, work: Work, job: TrainJob, new: registry.NewVersion) -> Version:
+    model_id = _model(session, work, job, new.target)
+    version = registry.publish(
+        session,
+        work.job.tenant_id,
+        model_id,
+        new,
+        activation=job.activation,
+        gate_passed=bool(new.gate["passed"]),
+        actor=work.job.id,
+    )
+    registry.prune(session, work.job.tenant_id, model_id, shop.settings.keep_versions)
+    return version
 
 
-def _model(session: Session, work: Work, job: TrainJob) -> str:
-    """The lineage the job was submitted for. An entity erased meanwhile is NotFound: nothing is brought back."""
-    if work.job.model_id is not None:
+def _model(session: Session, work: Work, job: TrainJob, target: str) -> str:
+    """The target's lineage; the first target's was made when the job was submitted. Raises NotFound for an entity erased meanwhile."""
+    if work.job.model_id is None or work.job.entity_id is None:
+        raise NotFound("entity", job.entity)
+    if target == job.spec.targets[0]:
         return registry.get_model(session, work.job.tenant_id, work.job.model_id).id
-    entity = entities.get(session, work.job.tenant_id, job.entity)
-    return registry.ensure_model(session, work.job.tenant_id, entity.id, job.model).id
+    return registry.ensure_model(session, work.job.tenant_id, work.job.entity_id, job.model_of(target)).id
 
 
 def _judge(shop: Workshop, work: Work, job: TrainJob, case: Case, fitted: Fitted) -> Json:
     """The gate's verdict: skill, and the incumbent on the same rows."""
-    incumbent = _incumbent(shop, work, job)
-    comparison = None if incumbent is None else evaluation.compare(incumbent, fitted, case)
-    return evaluation.gate(fitted, recipe(job.recipe, shop.runtime.recipes).gate, comparison)
+    incumbent = _incumbent(shop, work, job, fitted.target)
+    comparison = None if incumbent is None else compare(incumbent, fitted, case)
+    return gate(fitted, recipe(job.recipe, shop.runtime.recipes).gate, comparison)
 
 
-def _incumbent(shop: Workshop, work: Work, job: TrainJob) -> Fitted | None:
+def _incumbent(shop: Workshop, work: Work, job: TrainJob, target: str) -> Fitted | None:
     """The active version, if it forecasts the same thing. A damaged one does not stand in its successor's way."""
     if work.job.entity_id is None:
         return None
     with shop.sessions() as session:
-        active = registry.active(session, work.job.tenant_id, work.job.entity_id, job.model)
-    if active is None or active.signature != job.spec.signature():
+        active = registry.active(session, work.job.tenant_id, work.job.entity_id, job.model_of(target))
+    if active is None or active.signature != job.spec.signature(target):
         return None
     try:
         return shop.model(active)
@@ -186,6 +210,7 @@ def _incumbent(shop: Workshop, work: Work, job: TrainJob) -> Fitted | None:
 
 def _result(version: Version) -> Json:
     return {
+        "target": version.target,
         "model": version.model_id,
         "version": version.semver,
         "active": version.active,

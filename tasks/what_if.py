@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from ml.forecaster import Change, Scenario
-from ml.forecaster import what_if as ask
-from ml.scenarios import Direction
+from ml.scenarios import Change, Direction, Scenario
+from ml.what_if import what_if as ask
 from tasks.execute import Work
 from tasks.jobs import WhatIfJob
 from tasks.predict import serve
@@ -35,8 +34,10 @@ def _what_if(shop: Workshop, work: Work) -> None:
         bounds=job.bounds,
         direction=cast("Direction | None", served.channel and served.channel.direction),
     )
-    origin = {"kind": served.version.served_by, "model": served.version.model_id, "version": served.version.semver}
+    origin = asked.baseline.origin | {"model": served.version.model_id, "version": served.version.semver}
     body = asked.as_dict() | {"entity": served.entity.name, "served_by": origin}
+    if not job.include_baseline:
+        del body["baseline"]
 
     work.publish(lambda _: (body, list(asked.warnings)))
 
@@ -48,4 +49,7 @@ def _scenario(written: Mapping[str, Any]) -> Scenario:
 
 def _change(written: Mapping[str, Any]) -> Change:
     steps = written.get("steps", "all")
-    return Change(written["channel"], written["op"], written["value"], steps if steps == "all" else ("last", steps["last"]))
+    if steps == "all":
+        return Change(written["channel"], written["op"], written["value"])
+    [(where, count)] = steps.items()
+    return Change(written["channel"], written["op"], written["value"], (where, count))

@@ -14,10 +14,13 @@ from celery.signals import task_failure, worker_process_init, worker_process_shu
 from db import ledger
 from db.models import TERMINAL
 from tasks import metrics, problems, status
+from tasks.anomaly import anomaly_detect, anomaly_train
+from tasks.backtest import backtest
 from tasks.celery import app
 from tasks.execute import run
 from tasks.jobs import SERVES
 from tasks.predict import predict
+from tasks.pretrain import pretrain_base
 from tasks.runtime import Runtime, open_runtime
 from tasks.settings import load
 from tasks.train import train
@@ -26,7 +29,15 @@ from tasks.workshop import Workshop, open_workshop
 
 log = structlog.get_logger()
 
-HANDLERS = {"train": train, "predict": predict, "what_if": what_if}
+HANDLERS = {
+    "train": train,
+    "pretrain": pretrain_base,
+    "predict": predict,
+    "what_if": what_if,
+    "backtest": backtest,
+    "anomaly_train": anomaly_train,
+    "anomaly_detect": anomaly_detect,
+}
 
 
 class Bench:

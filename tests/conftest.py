@@ -13,6 +13,13 @@ from db.session import Sessions, make_engine, make_sessions
 from tests.support.servers import Servers, database, empty_redis, servers
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For runs with several processes: the tests of one file stay together, and so do all that bring up a whole house."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group("acceptance" if folder == "acceptance" else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """A real Postgres and a real Redis."""

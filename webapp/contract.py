@@ -246,7 +246,8 @@ def _show_examples(operation: Operation) -> None:
         name = f"{operation.id}_{number + 1}"
         if example.body is not None:
             content = operation.told["requestBody"]["content"][example.media_type]
-            content.setdefault("examples", {})[name] = {"summary": example.summary, "value": example.body}
+            value = {} if isinstance(example.body, bytes) else {"value": example.body}  # what is no text cannot be shown
+            content.setdefault("examples", {})[name] = {"summary": example.summary, **value}
         if example.answer is not None:
             content = operation.told["responses"][str(example.status)]["content"][example.answer_type]
             content.setdefault("examples", {})[name] = {"summary": example.summary, "value": example.answer}

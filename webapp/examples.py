@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,11 @@ from ml.errors import (
     TrainingDiverged,
 )
 from ml.requirement import Requirement
-from tasks.problems import problem
+from ml.shapes import declared
+from ml.shelf import MANIFEST, WEIGHTS, zipped
+from ml.spec import ModelSpec
+from ml.weights import packed
+from tasks.problems import CATALOGUE, problem
 from webapp.problems import Refusal, fault, invalid
 
 
@@ -40,15 +45,33 @@ class Example:
     answer_type: str = "application/json"
 
 
-USER = {"entity": "user-42"}
+USER, OTHER = {"entity": "user-42"}, {"entity": "user-43"}
 _FIRST_DAY = datetime(2026, 9, 1, 6, tzinfo=UTC)
-_MORNINGS = [f"{_FIRST_DAY + timedelta(days=n):%Y-%m-%dT%H:%M:%SZ}" for n in range(40)]
-FORTY_DAYS = "at,rhr,asleep_min\n" + "".join(f"{at},{56 + n % 5},{400 + 10 * (n % 7)}\n" for n, at in enumerate(_MORNINGS))
 
-TRAINING, FORECAST, WHAT_IF, BATCH, ITEM, RETRIED, SECOND, EVERYONE, SECOND_ITEM = (
-    f"job_01KAG2Z5X8Q0V7M4R3T6W9Y1A{letter}" for letter in "ABCDEFGHJ"
+
+def _mornings(count: int) -> list[str]:
+    return [f"{_FIRST_DAY + timedelta(days=n):%Y-%m-%dT%H:%M:%SZ}" for n in range(count)]
+
+
+FORTY_DAYS = "at,rhr,asleep_min\n" + "".join(f"{at},{56 + n % 5},{400 + 10 * (n % 7)}\n" for n, at in enumerate(_mornings(40)))
+
+#: Another person, the days off of the coming week among what is known.
+_AT_HOME = [f"{at},{61 + n % 4 if n < 40 else ''},{int(n % 7 in (4, 5))}\n" for n, at in enumerate(_mornings(47))]
+WITH_DAYS_OFF = "at,rhr,day_off\n" + "".join(_AT_HOME)
+
+#: Ten hours of a server, of which two channels are known.
+_EVERY_FIVE_MINUTES = [f"{_FIRST_DAY + timedelta(minutes=5 * n):%Y-%m-%dT%H:%M:%SZ}" for n in range(120)]
+TEN_HOURS = "at,cpu_usage,memory_usage_percent\n" + "".join(
+    f"{at},{30 + n % 7},{50 + (n * n) % 5}\n" for n, at in enumerate(_EVERY_FIVE_MINUTES)
 )
-MODEL = "mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1BA"
+
+TRAINING, FORECAST, WHAT_IF, BATCH, ITEM, RETRIED, SECOND, EVERYONE, SECOND_ITEM, LEARNING, STARTED, PLANNED, SUPPOSED, HOLIDAY = (
+    f"job_01KAG2Z5X8Q0V7M4R3T6W9Y1A{letter}" for letter in "ABCDEFGHJKMNPQ"
+)
+HINDSIGHT, HELD_OUT = (f"job_01KAG2Z5X8Q0V7M4R3T6W9Y1C{letter}" for letter in "AB")
+MODEL, BASE = (f"mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1B{letter}" for letter in "AB")
+BROUGHT, OTHER_BASE = "job_01KAG2Z5X8Q0V7M4R3T6W9Y1DA", "mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1DB"
+WATCHED, JUDGED, DETECTOR = "job_01KAG2Z5X8Q0V7M4R3T6W9Y1EA", "job_01KAG2Z5X8Q0V7M4R3T6W9Y1EB", "mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1EC"
 CURSOR = "WyI4OWU5MjdkNjFiYzciLCAzXQ"
 ACTOR = "key:3c3fbe28727a"
 
@@ -64,6 +87,8 @@ PERSON = {
     "created_at": "2026-10-11T06:01:12.382852Z",
 }
 RECIPE_SPEC = {
+    "rolling": [7],
+    "positive": False,
     "network": "lstm",
     "window": 30,
     "horizon": 7,
@@ -81,12 +106,14 @@ RECIPE_SPEC = {
     "cadence_s": 86400,
     "seed": 0,
 }
-SPEC = RECIPE_SPEC | {"targets": ["rhr"], "covariates": ["asleep_min"], "epochs": 60}
+SPEC = RECIPE_SPEC | {"targets": ["rhr"], "covariates": ["asleep_min"], "future_covariates": [], "available": None, "epochs": 60}
 RECIPE = {
     "name": "health-daily",
     "title": "A person's resting heart rate or heart-rate variability, day by day",
     "targets": ["rhr", "hrv_rmssd", "hrv"],
     "covariates": ["steps", "asleep_min", "stress_score"],
+    "joint": False,
+    "available": None,
     "spec": RECIPE_SPEC,
     "needs": [{"name": "days", "of": "target", "measure": "days", "minimum": 30, "group": []}],
     "gate": {"min_skill": 0.0, "incumbent_tolerance": 0.05, "production_r2": 0.5, "production_mape": 15.0},
@@ -112,10 +139,19 @@ def _scores(mae: float, skill: float) -> dict[str, Any]:
 
 METRICS = {
     name: {part: _scores(mae, skill) for part in ("calibrate", "test")}
-    for name, mae, skill in (("lstm", 1.44, 0.18), ("persistence", 1.76, 0.0), ("seasonal_naive", 1.9, -0.08))
+    for name, mae, skill in (("blend", 1.42, 0.19), ("lstm", 1.44, 0.18), ("persistence", 1.76, 0.0), ("seasonal_naive", 1.9, -0.08))
 }
 VERDICT = {"passed": True, "checks": [{"name": "skill", "have": 0.18, "need": 0.0, "met": True}], "production_ready": True}
-TRAINED = {"model": MODEL, "version": "1.0.0", "active": True, "served_by": "lstm", "metrics": METRICS, "gate": VERDICT}
+TRAINED = {
+    "target": "rhr",
+    "model": MODEL,
+    "version": "1.0.0",
+    "active": True,
+    "served_by": "blend",
+    "metrics": METRICS,
+    "gate": VERDICT,
+    "others": [],
+}
 VERSION = {
     "version": "1.0.0",
     "model": MODEL,
@@ -124,7 +160,7 @@ VERSION = {
     "recipe": "health-daily",
     "target": "rhr",
     "spec": SPEC,
-    "served_by": "lstm",
+    "served_by": "blend",
     "metrics": METRICS,
     "gate": VERDICT,
     "warnings": [],
@@ -135,20 +171,23 @@ VERSION = {
     "pruned_at": None,
 }
 SECOND_VERSION = VERSION | {"version": "1.1.0", "job": SECOND, "spec": SPEC | {"epochs": 80}}
-LINEAGE = {
-    "id": MODEL,
-    "entity": "user-42",
-    "kind": "forecast",
-    "name": "rhr",
-    "active_version": VERSION,
-    "latest_version": VERSION,
-    "created_at": "2026-10-12T06:03:58.500100Z",
-    "links": {
-        "self": f"/api/v1/models/{MODEL}",
-        "versions": f"/api/v1/models/{MODEL}/versions",
-        "activations": f"/api/v1/models/{MODEL}/activations",
-    },
-}
+
+
+def _lineage(model: str, entity: str, version: Mapping[str, Any]) -> dict[str, Any]:
+    here = f"/api/v1/models/{model}"
+    return {
+        "id": model,
+        "entity": entity,
+        "kind": "forecast",
+        "name": "rhr",
+        "active_version": version,
+        "latest_version": version,
+        "created_at": "2026-10-12T06:03:58.500100Z",
+        "links": {"self": here, "versions": f"{here}/versions", "activations": f"{here}/activations"},
+    }
+
+
+LINEAGE = _lineage(MODEL, "user-42", VERSION)
 
 
 def _job(job_id: str, **about: Any) -> dict[str, Any]:
@@ -167,7 +206,7 @@ def _job(job_id: str, **about: Any) -> dict[str, Any]:
         "expires_at": None,
         "entity": "user-42",
         "target": "rhr",
-        "spec": {"entity": "user-42", "target": "rhr", "horizon": 7, "level": 0.9, "version": None},
+        "spec": {"entity": "user-42", "target": "rhr", "horizon": 7, "level": 0.9, "version": None, "future": None},
         "queue": {"name": "interactive", "position": 0},
         "estimated_finish_at": None,
         "progress": {},
@@ -201,8 +240,59 @@ TRAIN_SPEC = {
     "model": "rhr",
     "activation": "auto",
     "look_back_hours": None,
+    "base": None,
     "spec": SPEC,
 }
+BASE_SPEC = SPEC | {"covariates": [], "epochs": 100}
+LEARNED = {
+    "base": "resting-hearts",
+    "target": "rhr",
+    "model": BASE,
+    "version": "1.0.0",
+    "active": True,
+    "entities": 2,
+    "skill": 0.12,
+    "losses": {"user-42": 0.85, "user-43": 0.91},
+    "gate": VERDICT | {"checks": [{"name": "skill", "have": 0.12, "need": 0.0, "met": True}], "production_ready": None},
+}
+BASE_VERSION = VERSION | {
+    "model": BASE,
+    "job": LEARNING,
+    "spec": BASE_SPEC,
+    "metrics": {"lstm": {"stop": dict.fromkeys(_scores(0, 0)) | {"n": 2, "mape_n": 0, "skill": 0.12}}},
+    "gate": LEARNED["gate"],
+    "artefact": {"sha256": "5f1d" * 16, "bytes": 380_116},
+}
+ELSEWHERE_SPEC = ModelSpec(("rhr",), window=14, horizon=7, hidden_size=8, num_layers=1, cadence_s=86_400.0)
+#: All numbers 0, as no network is that has learned; it is the last value.
+ELSEWHERE = zipped(
+    {
+        MANIFEST: json.dumps({"spec": ELSEWHERE_SPEC.as_dict()}).encode(),
+        WEIGHTS: packed({name: [0.0] * math.prod(shape) for name, shape in declared(ELSEWHERE_SPEC).items()}, ELSEWHERE_SPEC),
+    },
+    "other-hearts",
+)
+IMPORTED_VERSION = BASE_VERSION | {
+    "model": OTHER_BASE,
+    "job": BROUGHT,
+    "recipe": None,
+    "spec": ELSEWHERE_SPEC.as_dict(),
+    "metrics": {},
+    "gate": {"passed": False, "checks": [{"name": "imported", "have": None, "need": 0.0, "met": False}], "production_ready": None},
+    "data_from": None,
+    "data_until": None,
+    "artefact": {"sha256": "7c0e" * 16, "bytes": 4_320},
+}
+TOLD = {
+    "base": "other-hearts",
+    "target": "rhr",
+    "model": OTHER_BASE,
+    "version": "1.0.0",
+    "active": True,
+    "gate": IMPORTED_VERSION["gate"],
+}
+PLANNED_SPEC = BASE_SPEC | {"future_covariates": ["day_off"]}
+DAYS_OFF = {"day_off": [0, 0, 0, 1, 1, 1, 1]}
 QUEUED_TRAINING = _job(TRAINING, kind="train", spec=TRAIN_SPEC, queue={"name": "train", "position": 0}, metadata={"client": "ios"})
 DONE_TRAINING = QUEUED_TRAINING | DONE | {"queue": {"name": "train", "position": None}, "result": TRAINED}
 
@@ -231,21 +321,30 @@ POINTS: list[dict[str, Any]] = [
     {"at": f"2026-10-{13 + n}T06:00:00Z", "value": value, "lower": value - 2.3, "upper": value + 2.2}
     for n, value in enumerate((57.5, 58.25, 58.5, 58.0, 57.75, 57.5, 57.5))
 ]
-SERVED_BY = {"kind": "lstm", "model": MODEL, "version": "1.0.0"}
+SHARES = {"network": 0.62, "seasonal_change": 0.06, "usual_level": 0.11, "persistence": 0.21}
+SERVED_BY = {"kind": "blend", "shares": SHARES, "model": MODEL, "version": "1.0.0"}
 BASELINE = {
     "target": "rhr",
     "data_until": "2026-10-12T06:00:00Z",
     "horizon": 7,
     "step": "P1D",
-    "served_by": {"kind": "lstm"},
+    "served_by": {"kind": "blend", "shares": SHARES},
     "skill": 0.18,
     "points": POINTS,
     "level": 0.9,
     "measured_coverage": 0.91,
-    "history": {"average": 57.1, "percentile": 63.3, "days": 30.0},
+    "history": {"average": 57.1, "deviation": 1.4, "percentile": 83.3, "days": 30.0, "rows": 30},
     "warnings": [],
 }
-FORETOLD = BASELINE | {"entity": "user-42", "unit": "bpm", "made_at": "2026-10-12T06:10:03Z", "served_by": SERVED_BY, "cached": True}
+FORETOLD = BASELINE | {
+    "entity": "user-42",
+    "unit": "bpm",
+    "made_at": "2026-10-12T06:10:03Z",
+    "interpretation": "Slightly above the 30-day average of 57.1 bpm; within the usual range. "
+    "Lower is better for this channel; the forecast lies on the other side.",
+    "served_by": SERVED_BY,
+    "cached": True,
+}
 CACHED = FORETOLD | {"cache_expires_at": "2026-10-13T06:10:03Z"}
 OUTSIDE = {"channel": "asleep_min", "low": 400.0, "high": 460.0, "rows": 3, "farthest": 520.0, "clamped": False}
 
@@ -279,10 +378,117 @@ COMPARED = {
     "worst": "eight hours",
     "warnings": [],
 }
+HOLIDAYS = {"name": "away", "changes": [{"channel": "day_off", "op": "set", "value": 1.0, "steps": {"future": 3}}]}
 SCENARIOS = [
     {"name": "more sleep", "changes": [{"channel": "asleep_min", "op": "add", "value": 60.0, "steps": {"last": 3}}]},
     {"name": "eight hours", "changes": [{"channel": "asleep_min", "op": "set", "value": 480.0, "steps": "all"}]},
 ]
+
+
+def _tried(mae: float, skill: float, coverage: float | None = None, winkler: float | None = None) -> dict[str, Any]:
+    """The scores of one forecaster in a backtest whose error is the same at every step."""
+    figures = {"mae": mae, "rmse": 1.3 * mae, "mase": 0.9 * mae, "skill": skill, "coverage": coverage, "winkler": winkler}
+    steps = {name: None if value is None else [value] * 7 for name, value in figures.items()}
+    return {"n": 56, **figures, "metrics_per_step": {"n": [11, 10, 9, 8, 7, 6, 5], **steps}}
+
+
+TRIED = {
+    "lstm": _tried(1.5, 0.12),
+    "persistence": _tried(1.7, 0.0),
+    "seasonal_naive": _tried(1.9, -0.12),
+    "served": _tried(1.5, 0.12, 0.91, 6.3),
+}
+
+
+def _fold(number: int, learned_until: int, until: int) -> dict[str, Any]:
+    """Forecasts of some mornings after the last one that was learned from, counted from the first."""
+    begin, end = _mornings(42)[learned_until + 1], _mornings(42)[until]
+    about = {"learned_until": _mornings(42)[learned_until], "from": begin, "to": end}
+    return {"fold": number, **about, "origins": 11, "seen_in_training": False, "served_by": "blend", "scores": TRIED}
+
+
+LOOKED_BACK = {
+    "entity": "user-42",
+    "recipe": "health-daily",
+    "model": None,
+    "version": None,
+    "horizon": 7,
+    "step": "P1D",
+    "level": 0.9,
+    "target": "rhr",
+    "folds": [_fold(1, 20, 30), _fold(2, 30, 41)],
+    "overall": {"folds": 2, "origins": 22, "scores": TRIED},
+    "trace": {
+        "at": ["2026-10-11T06:00:00Z", "2026-10-12T06:00:00Z"],
+        "truth": [57.0, 58.0],
+        "forecast": [57.5, 57.25],
+        "lower": [55.25, 55.0],
+        "upper": [59.75, 59.5],
+    },
+    "others": [],
+}
+
+
+def _backtest(job_id: str, queue: str, **spec: Any) -> dict[str, Any]:
+    plain = _job(job_id, kind="backtest", queue={"name": queue, "position": 0})
+    asked: dict[str, Any] = dict.fromkeys(("recipe", "spec", "folds", "look_back_hours", "version", "from", "to"))
+    told = asked | {"entity": "user-42", "target": "rhr"} | spec
+    return plain | {"spec": told, "links": plain["links"] | {"chart": f"/api/v1/backtests/{job_id}/chart.svg"}}
+
+
+SERVER = {"entity": "server-7"}
+DETECTOR_DEFAULTS = {
+    "trees": 100,
+    "sample_size": 256,
+    "alarm_rate": 0.001,
+    "critical_rate": 0.00001,
+    "held_back": 0.3,
+    "memory": None,
+    "short": 6,
+    "medium": 36,
+    "long": 288,
+    "seasons": 7,
+    "quiet": 36,
+    "fill_limit": 3,
+    "cadence_s": None,
+    "seed": 0,
+}
+WATCHING = {
+    "name": "device-anomaly",
+    "title": "What is unusual of a device",
+    "channels": ["cpu_usage", "memory_usage_percent", "disk_usage_percent", "network_total"],
+    "spec": DETECTOR_DEFAULTS,
+    "least_rows": 100,
+    "look_back_hours": 168,
+}
+WATCH_SPEC = SERVER | {
+    "recipe": "device-anomaly",
+    "model": "anomaly",
+    "activation": "auto",
+    "look_back_hours": 168,
+    "spec": DETECTOR_DEFAULTS | {"channels": ["cpu_usage", "memory_usage_percent"], "alarm_rate": 0.005},
+}
+CALLED = {
+    "at": "2026-09-01T14:55:00Z",
+    "score": 0.71,
+    "severity": "critical",
+    "contributions": [
+        {"channel": "cpu_usage", "share": 0.92, "value": 97.0, "low": 30.0, "high": 36.0},
+        {"channel": "memory_usage_percent", "share": 0.08, "value": 53.0, "low": 50.0, "high": 54.0},
+    ],
+}
+JUDGEMENT = SERVER | {
+    "model": DETECTOR,
+    "version": "1.0.0",
+    "from": "2026-09-01T13:55:00Z",
+    "to": None,
+    "rows": 25,
+    "newest": {"at": "2026-09-01T15:55:00Z", "score": 0.11},
+    "is_anomaly": False,
+    "thresholds": {"warning": 0.41, "critical": 0.685},
+    "counts": {"warning": 0, "critical": 1},
+    "anomalies": [CALLED],
+}
 
 
 def _page(*rows: Any, more: bool = False) -> dict[str, Any]:
@@ -306,7 +512,7 @@ INSUFFICIENT = {
     "code": "insufficient_data",
     "status": 422,
     "title": "Not enough data",
-    "cause": "The entity has fewer observations than the recipe needs, or none that can be used.",
+    "cause": CATALOGUE["insufficient_data"].cause,
     "fix": "Send more observations; `requirements` says of what.",
     "retryable": False,
     "in_jobs_only": False,
@@ -330,7 +536,13 @@ _BESIDES: tuple[ModelError | Refusal, ...] = (
         data_until="2026-10-12T06:00:00Z",
     ),
     FlatLine("rhr is 58 on all 42 rows.", channel="rhr"),
-    FeatureMissing("No rows of stress_score; there are asleep_min, rhr.", channels=["stress_score"], available=["asleep_min", "rhr"]),
+    FeatureMissing(
+        "The model knows these ahead, and they have no value: day_off from 2026-10-13T06:00:00Z (7 of 7 steps). "
+        "Store rows of them at these moments.",
+        channels=["day_off"],
+        available=["holiday"],
+        missing={"day_off": [f"2026-10-{13 + n}T06:00:00Z" for n in range(7)]},
+    ),
     ScenarioOutOfBounds(
         "Scenario 'more sleep' takes asleep_min to 520; learned from 400 to 460.", scenario="more sleep", out_of_support=[OUTSIDE]
     ),
@@ -383,7 +595,7 @@ def _stream(*events: tuple[str, str, Mapping[str, Any]]) -> str:
 
 
 EXAMPLES: tuple[Example, ...] = (
-    Example("list_recipes", "The presets of this operator", answer={"data": [RECIPE]}),
+    Example("list_recipes", "The presets of this operator", answer={"data": [RECIPE], "detectors": [WATCHING]}),
     Example(
         "put_entity",
         "A person, with what is known of two channels",
@@ -534,12 +746,36 @@ EXAMPLES: tuple[Example, ...] = (
                 "horizon": 7,
                 "level": 0.9,
                 "version": None,
+                "future": None,
                 "scenarios": SCENARIOS,
                 "bounds": "warn",
+                "include_baseline": True,
             },
         ),
     ),
     Example("get_result", "What the what-if brought", {"job_id": WHAT_IF}, answer={"job": WHAT_IF, "kind": "what_if", "result": COMPARED}),
+    Example(
+        "backtest",
+        "What a recipe would have forecast of the last mornings, trained anew in two places",
+        headers={"Prefer": "wait=0", "Idempotency-Key": "backtest-user-42-1"},
+        body={"entity": "user-42", "recipe": "health-daily", "target": "rhr", "spec": {"epochs": 60}, "folds": 2},
+        status=202,
+        answer=_backtest(HINDSIGHT, "train", recipe="health-daily", spec=SPEC, folds=2),
+    ),
+    Example(
+        "get_result",
+        "What it would have been worth",
+        {"job_id": HINDSIGHT},
+        answer={"job": HINDSIGHT, "kind": "backtest", "result": LOOKED_BACK},
+    ),
+    Example("get_chart", "The same, drawn", {"job_id": HINDSIGHT}, answer_type="image/svg+xml"),
+    Example(
+        "backtest",
+        "How well the active version forecasts a span, part of which its training had",
+        body={"entity": "user-42", "target": "rhr", "from": "2026-10-01T00:00:00Z"},
+        status=202,
+        answer=_backtest(HELD_OUT, "batch", **{"version": "1.0.0", "from": "2026-10-01T00:00:00Z"}),
+    ),
     Example(
         "predict_batch",
         "Two targets of one person; each is an item",
@@ -558,7 +794,7 @@ EXAMPLES: tuple[Example, ...] = (
                 ITEM,
                 parent=BATCH,
                 queue={"name": "batch", "position": None},
-                spec={"entity": "user-42", "target": "rhr", "horizon": 3, "level": None, "version": None},
+                spec={"entity": "user-42", "target": "rhr", "horizon": 3, "level": None, "version": None, "future": None},
             ),
             more=True,
         ),
@@ -620,6 +856,163 @@ EXAMPLES: tuple[Example, ...] = (
     Example("list_activations", "Who moved the flag last", {"model_id": MODEL}, {"limit": 1}, answer=_page(MOVED, more=True)),
     Example("get_artefact", "The second version, to keep", {"model_id": MODEL, "semver": "1.1.0"}, answer_type="application/zip"),
     Example("delete_version", "The first version is not needed any more", {"model_id": MODEL, "semver": "1.0.0"}, status=204),
+    Example(
+        "post_observations",
+        "Another person: forty days, and which days are off, the coming week included",
+        OTHER,
+        body=WITH_DAYS_OFF,
+        media_type="text/csv",
+        answer=_taken(87, 1) | {"entity": "user-43"},
+    ),
+    Example(
+        "pretrain",
+        "A base, learned from two people",
+        headers={"Idempotency-Key": "resting-hearts-1"},
+        body={"name": "resting-hearts", "entities": ["user-43", "user-42"], "recipe": "health-daily", "target": "rhr"},
+        status=202,
+        answer=_job(
+            LEARNING,
+            kind="pretrain",
+            entity="resting-hearts",
+            spec={
+                "entity": "resting-hearts",
+                "recipe": "health-daily",
+                "target": "rhr",
+                "entities": ["user-43", "user-42"],
+                "activation": "auto",
+                "look_back_hours": None,
+                "spec": BASE_SPEC,
+            },
+            queue={"name": "train", "position": 0},
+        ),
+    ),
+    Example("get_result", "What became of the base", {"job_id": LEARNING}, answer={"job": LEARNING, "kind": "pretrain", "result": LEARNED}),
+    Example(
+        "list_models",
+        "The bases that there are",
+        query={"kind": "base"},
+        answer=_page(_lineage(BASE, "resting-hearts", BASE_VERSION) | {"kind": "base"}),
+    ),
+    Example(
+        "train",
+        "Start from the base: a few epochs are enough",
+        body={
+            "entity": "user-42",
+            "recipe": "health-daily",
+            "target": "rhr",
+            "base": {"name": "resting-hearts"},
+            "spec": {"epochs": 10, "learning_rate": 0.001},
+        },
+        status=202,
+        answer=_job(
+            STARTED,
+            kind="train",
+            spec=TRAIN_SPEC | {"base": {"model": BASE, "version": "1.0.0"}, "spec": BASE_SPEC | {"epochs": 10, "learning_rate": 0.001}},
+            queue={"name": "train", "position": 0},
+        ),
+    ),
+    Example(
+        "import_base",
+        "A network that was learned elsewhere, as a base",
+        query={"name": "other-hearts", "activation": "auto"},
+        body=ELSEWHERE,
+        media_type="application/zip",
+        status=201,
+        answer=IMPORTED_VERSION,
+    ),
+    Example(
+        "import_base",
+        "The same once more is the same version",
+        query={"name": "other-hearts"},
+        body=ELSEWHERE,
+        media_type="application/zip",
+        answer=IMPORTED_VERSION,
+    ),
+    Example("get_result", "What its job tells", {"job_id": BROUGHT}, answer={"job": BROUGHT, "kind": "import", "result": TOLD}),
+    Example(
+        "train",
+        "With what is known ahead: whether a day is off",
+        body={"entity": "user-43", "recipe": "health-daily", "target": "rhr", "spec": {"future_covariates": ["day_off"]}},
+        status=202,
+        answer=_job(
+            PLANNED,
+            kind="train",
+            entity="user-43",
+            spec=TRAIN_SPEC | {"entity": "user-43", "spec": PLANNED_SPEC},
+            queue={"name": "train", "position": 0},
+        ),
+    ),
+    Example(
+        "predict",
+        "What if the coming week were otherwise off than was stored: its days are brought along",
+        body={"entity": "user-43", "target": "rhr", "future": DAYS_OFF},
+        status=202,
+        answer=_job(
+            SUPPOSED,
+            entity="user-43",
+            spec={"entity": "user-43", "target": "rhr", "horizon": 7, "level": 0.9, "version": None, "future": DAYS_OFF},
+        ),
+    ),
+    Example(
+        "what_if",
+        "The next three days off, beside the week as it is stored; without the baseline in the answer",
+        body={"entity": "user-43", "target": "rhr", "scenarios": [HOLIDAYS], "include_baseline": False},
+        status=202,
+        answer=_job(
+            HOLIDAY,
+            kind="what_if",
+            entity="user-43",
+            spec={
+                "entity": "user-43",
+                "target": "rhr",
+                "horizon": 7,
+                "level": 0.9,
+                "version": None,
+                "future": None,
+                "scenarios": [HOLIDAYS],
+                "bounds": "warn",
+                "include_baseline": False,
+            },
+        ),
+    ),
+    Example(
+        "post_observations",
+        "Ten hours of a server, as CSV",
+        SERVER,
+        body=TEN_HOURS,
+        media_type="text/csv",
+        answer=_taken(240, 1) | SERVER,
+    ),
+    Example(
+        "train_detector",
+        "Learn what is usual of the server, and call one row in two hundred",
+        headers={"Idempotency-Key": "watch-server-7-1"},
+        body=SERVER | {"spec": {"alarm_rate": 0.005}},
+        status=202,
+        answer=_job(WATCHED, kind="anomaly_train", target=None, spec=WATCH_SPEC, queue={"name": "train", "position": 0}, **SERVER),
+    ),
+    Example(
+        "detect_anomalies",
+        "The last two hours",
+        headers={"Prefer": "wait=0", "Idempotency-Key": "judge-server-7-1"},
+        body=SERVER | {"hours": 2},
+        status=202,
+        answer=_job(
+            JUDGED,
+            kind="anomaly_detect",
+            target=None,
+            spec=SERVER | {"model": "anomaly", "version": None, "from": "2026-09-01T13:55:00Z", "to": None},
+            **SERVER,
+        ),
+    ),
+    Example("get_result", "What they held", {"job_id": JUDGED}, answer={"job": JUDGED, "kind": "anomaly_detect", "result": JUDGEMENT}),
+    Example(
+        "list_anomalies",
+        "The newest critical one that was found",
+        SERVER,
+        {"severity": "critical", "limit": 1},
+        answer=_page(CALLED | {"model": DETECTOR, "version": "1.0.0", "job": JUDGED, "found_at": "2026-10-12T07:20:11.204180Z"}),
+    ),
     Example("healthz", "The process is alive", answer={"status": "alive"}),
     Example("readyz", "Everything is there", answer={"ready": True, "postgres": True, "redis": True, "migrations": True}),
     Example(

@@ -13,11 +13,13 @@ from webapp.context import asked, wsgi
 from webapp.problems import Refusal
 
 JSON, LINES, CSV, ZIP, EVENTS = "application/json", "application/x-ndjson", "text/csv", "application/zip", "text/event-stream"
+SVG = "image/svg+xml"
 #: Views that offer anything but JSON, the first being what a client gets that takes everything.
 OFFERED: Mapping[str, tuple[str, ...]] = {
     "entities.list_observations": (JSON, LINES, CSV),
     "models.get_artefact": (ZIP,),
     "events.watch_job": (EVENTS,),
+    "backtests.get_chart": (SVG,),
 }
 _ANYTHING = (None, "", "*/*")
 #: All is UTF-8, whether that is asked for or not.

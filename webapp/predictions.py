@@ -11,7 +11,7 @@ from db import entities, forecasts
 from db.errors import NotFound
 from tasks import submit
 from tasks.jobs import WhatIfJob
-from tasks.submit import PredictOrder
+from tasks.orders import PredictOrder
 from webapp.answers import accepted, answered, asker
 from webapp.context import runtime, tenant_id
 from webapp.contract import Blueprint

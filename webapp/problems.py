@@ -142,9 +142,9 @@ def _known(error: ModelError | StoreError) -> Response:
 def _spec_pointer(field: str) -> str:
     """Where this request has, or should have, the field: beside `spec` or inside it, in the body or in the query."""
     steps = field.split(".")
-    if request.method == "GET":
+    if request.method == "GET" or steps[0] in request.args:
         return pointer("query", *steps)
-    outside = steps[0] in g.get("body_keys", ()) or steps[0] in ("recipe", "target")
+    outside = steps[0] in g.get("body_keys", ()) or steps[0] in ("recipe", "target", "channels", "hours")
     return pointer(*steps) if outside else pointer("spec", *steps)
 
 

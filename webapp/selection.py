@@ -7,13 +7,17 @@ from typing import Any
 
 from db import entities
 from db.errors import NotFound
+from tasks.orders import BASE
 from webapp.context import runtime, tenant_id
 from webapp.problems import fault, invalid
 from webapp.schemas.models import Selection
 
 
 def named(whom: Selection) -> tuple[str, ...]:
-    """The names. Raises Refusal when they are too many, NotFound when a selector finds none."""
+    """The names. Raises Refusal when they are too many, NotFound when a selector finds none.
+
+    Entities that hold a base have no observations: a selector means them only where it names their kind.
+    """
     names = whom.names if whom.selector is None else _found(whom.selector)
     most = runtime().settings.max_batch
     if len(names) > most:
@@ -25,6 +29,7 @@ def named(whom: Selection) -> tuple[str, ...]:
 def _found(selector: Mapping[str, Any]) -> tuple[str, ...]:
     with runtime().sessions() as session:
         found = entities.select(session, tenant_id(), **selector)
-    if not found:
+    meant = tuple(entity.name for entity in found if entity.kind != BASE or selector.get("kind") == BASE)
+    if not meant:
         raise NotFound("entity", "matching the selector")
-    return tuple(entity.name for entity in found)
+    return meant

@@ -28,6 +28,8 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
 #: Fields that count something.
 WHOLE = frozenset(BOUNDS) - {"alarm_rate", "critical_rate", "held_back"}
 MOST_CHANNELS = 32
+#: Who answers for a detector.
+FOREST = "isolation_forest"
 #: Fewest observed rows a detector learns from.
 LEAST_ROWS = 100
 

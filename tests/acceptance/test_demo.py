@@ -40,9 +40,9 @@ def test_the_weather_from_nothing_to_a_drawn_forecast(tmp_path: Path) -> None:
 
     said = shown.stdout
     for airport in ("EWR", "JFK", "LGA"):
-        assert re.search(rf"{airport}: 8,\d\d\d observations, 2013-01-01 to 2013-12-30", said)
+        assert re.search(rf"{airport}: 17,\d\d\d observations, 2013-01-01 to 2013-12-30", said)
         assert re.search(rf"{airport}\b.* succeeded", said)
-        assert re.search(rf"{airport} +1\.0\.0 +(network|last value|seasonal) +\d", said), said
+        assert re.search(rf"{airport} +1\.0\.0 +(blend|last value|seasonal) +\d", said), said
         assert (tmp_path / "drawings" / f"{airport}-temperature.png").read_bytes().startswith(PNG)
     assert len(re.findall(r"^ *2013-12-31 \d\d:00 +\S+ +\S+ +\S+ *$", said, re.MULTILINE)) == 12
     assert re.search(r"http://127\.0\.0\.1:\d+/docs", said)
@@ -72,7 +72,7 @@ def test_a_small_file_with_odd_names_is_shown(house: House, tmp_path: Path) -> N
     waves(300, "tank/1 north", "it's 2").rename(columns={"flow": "flow/min, l"}).to_csv(tmp_path / "tanks.csv", index=False)
     said = show(house, frames.read(tmp_path / "tanks.csv"), tmp_path)
     assert "tank/1 north: 300 observations" in said
-    assert re.search(r"it's 2: by (network|last value|seasonal) 1\.0\.0: \S+ \(\S+ to \S+\) at 2026-01-1", said), said
+    assert re.search(r"it's 2: by (blend|last value|seasonal) 1\.0\.0: \S+ \(\S+ to \S+\) at 2026-01-1", said), said
     assert "Error" not in said
     drawn = sorted(path.name for path in tmp_path.glob("*.png"))
     assert drawn == ["it_s_2-flow_min_l.png", "tank_1_north-flow_min_l.png"]
@@ -81,7 +81,7 @@ def test_a_small_file_with_odd_names_is_shown(house: House, tmp_path: Path) -> N
 def test_a_series_that_cannot_be_trained_is_told_and_the_others_are_shown(house: House, tmp_path: Path) -> None:
     said = show(house, pd.concat([waves(300, "enough"), waves(20, "too-few")]), tmp_path)
     assert re.search(r"^too-few: refused, .*rows", said, re.MULTILINE), said
-    assert re.search(r"enough: flow by (network|last value|seasonal) 1\.0\.0", said)
+    assert re.search(r"enough: flow by (blend|last value|seasonal) 1\.0\.0", said)
     assert "Error" not in said
 
 

@@ -40,6 +40,7 @@ def make_world(house: House) -> World:
     house.publish(me, _job(me, "/models/train", TRAIN))
     second = house.publish(me, _job(me, "/models/train", TRAIN | {"spec": {"epochs": 3}}))
     house.publish(me, _job(me, "/models/train", TRAIN | {"spec": {"window": 7}}), activation="never")
+    house.publish(me, _job(me, "/models/pretrain", {"name": "hearts", "entities": ["u", "a/b c"], "recipe": "health-daily"}))
     model = me.get("/models").json["data"][0]["id"]
     for path, body in (("rollback", {"reason": "fuzz"}), ("activate", {"version": second})):
         assert me.post(f"/models/{model}/{path}", body).status_code == 200
@@ -69,7 +70,9 @@ def _jobs(house: House, me: Caller) -> tuple[str, ...]:
     batch = _job(me, "/predict/batch", {"entities": ["u", "a/b c"], "targets": ["rhr", "hrv_rmssd"]})
     items = [item["id"] for item in me.get(f"/jobs/{batch}/items").json["data"]]
     house.fail(me, items[1], problem("model_not_found", "None."))
-    return (done, failed, cancelled, queued, running, cancelling, batch, *items[:2], _job(me, "/predict/what-if", WHAT_IF))
+    tried = _job(me, "/backtests", TRAIN | {"folds": 2})
+    house.look_back(me, tried)
+    return (done, failed, cancelled, queued, running, cancelling, batch, *items[:2], tried, _job(me, "/predict/what-if", WHAT_IF))
 
 
 def _job(me: Caller, path: str, body: Mapping[str, Any]) -> str:
@@ -84,6 +87,7 @@ def _real(me: Caller, model: str, versions: tuple[str, ...], jobs: tuple[str, ..
         # `u` and `rhr` more often than the others: of them there is a model.
         "entity": ("u", "u", "u", "u", "a/b c", "Büro 3", VICTIM),
         "entities": (["u"], ["u", "a/b c", "Büro 3"], [VICTIM, "u"]),
+        "base": ({"name": "hearts"}, {"model": model}, {"model": model, "version": versions[0]}),
         "target": ("rhr", "rhr", "rhr", "hrv_rmssd"),
         "targets": (["rhr"], ["rhr", "hrv_rmssd"]),
         "channel": ("rhr", "hrv_rmssd", "new"),

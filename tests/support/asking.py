@@ -12,8 +12,9 @@ from werkzeug.test import Client, TestResponse
 
 from db.models import Base
 from tests.support.contract import Operation
+from tests.support.watched import learn
 from tests.support.web import Caller, House
-from webapp.examples import EXAMPLES, FORTY_DAYS, Example
+from webapp.examples import EXAMPLES, FORTY_DAYS, TEN_HOURS, WITH_DAYS_OFF, Example
 
 
 def first(operation_id: str) -> Example:
@@ -36,7 +37,7 @@ def ask(caller: Caller, operation: Operation, example: Example, client: Client |
 
 @dataclass
 class Place:
-    """A tenant with the person of the examples, a version that serves, and the training that made it."""
+    """A tenant with the people of the examples, a version that serves, and the training that made it."""
 
     house: House
     caller: Caller
@@ -58,14 +59,21 @@ class Place:
         found: str = self.caller.post("/models/train", body).json["id"]
         return found
 
+    def watch(self, **spec: Any) -> str:
+        """Id of a training of a detector of the server."""
+        found: str = self.caller.post("/anomalies/train", {"entity": "server-7", "spec": spec}).json["id"]
+        return found
+
 
 def settle(house: House, tenant: str) -> Place:
     """A new tenant with one of everything."""
     caller = house.caller(tenant)
     place = Place(house, caller)
-    assert caller.post("/entities/user-42/observations", data=FORTY_DAYS, content_type="text/csv").status_code == 200
+    for entity, history in (("user-42", FORTY_DAYS), ("user-43", WITH_DAYS_OFF), ("server-7", TEN_HOURS)):
+        assert caller.post(f"/entities/{entity}/observations", data=history, content_type="text/csv").status_code == 200
     job = place.train()
     house.publish(caller, job)
+    learn(house, caller, place.watch())
     model = caller.get("/models").json["data"][0]["id"]
     place.names = {"entity": "user-42", "target": "rhr", "model_id": model, "semver": "1.0.0", "job_id": job, "code": "internal"}
     return place

@@ -14,6 +14,10 @@ Steps = tuple[str | int, ...]
 
 SPEC = {
     "covariates": ["hrv"],
+    "future_covariates": ["day_off"],
+    "rolling": [7],
+    "available": "worn",
+    "positive": True,
     "network": "lstm",
     "window": 7,
     "horizon": 7,
@@ -31,8 +35,26 @@ SPEC = {
     "cadence_s": 86400.0,
     "seed": 7,
 }
+DETECTOR_SPEC = {
+    "trees": 20,
+    "sample_size": 64,
+    "alarm_rate": 0.01,
+    "critical_rate": 0.0005,
+    "held_back": 0.25,
+    "memory": 1_000,
+    "short": 3,
+    "medium": 9,
+    "long": 30,
+    "seasons": 3,
+    "quiet": 5,
+    "fill_limit": 2,
+    "cadence_s": 86400.0,
+    "seed": 7,
+}
 OWN = {"client": {"name": "ios", "tags": ["a"]}}
 CHANGE = {"channel": "rhr", "op": "add", "value": 1.5, "steps": {"last": 3}}
+#: Version 1.1.0 of the model of `u` knows this channel ahead.
+AHEAD = {"day_off": [0.5, 1.5, 0.5, 0.5, 1.5, 0.5, 0.5]}
 
 
 @dataclass(frozen=True)
@@ -78,10 +100,34 @@ WRITES: Mapping[tuple[str, str], Write] = {
             },
             {"entities": ["u"], "recipe": "health-daily"},
             {"selector": {"kind": "user", "has_channel": "rhr", "attributes": OWN}, "recipe": "health-daily"},
+            {"entity": "u", "recipe": "health-daily", "base": {"model": "{model}", "version": "1.0.0"}},
+            {"entity": "u", "recipe": "health-daily", "base": {"name": "hearts", "version": "1.0.0"}},
         ),
     ),
+    ("POST", "/models/pretrain"): Write(
+        "/models/pretrain",
+        (
+            {
+                "name": "hearts",
+                "entities": ["u", "v"],
+                "recipe": "health-daily",
+                "target": "rhr",
+                "spec": SPEC,
+                "activation": "auto",
+                "look_back_hours": 10_000.5,
+                "metadata": OWN,
+            },
+            {"name": "hearts", "selector": {"kind": "user", "has_channel": "rhr", "attributes": OWN}, "recipe": "health-daily"},
+        ),
+    ),
+    # Its body is no JSON: tests/integration/webapp/test_imports.py has what a hostile one may hold.
+    ("POST", "/models/import"): Write("/models/import"),
     ("POST", "/predict"): Write(
-        "/predict", ({"entity": "u", "target": "rhr", "horizon": 3, "level": 0.75, "version": "1.0.0", "metadata": OWN},)
+        "/predict",
+        (
+            {"entity": "u", "target": "rhr", "horizon": 3, "level": 0.75, "version": "1.0.0", "future": {}, "metadata": OWN},
+            {"entity": "u", "target": "rhr", "horizon": 3, "version": "1.1.0", "future": AHEAD},
+        ),
     ),
     ("POST", "/predict/batch"): Write(
         "/predict/batch",
@@ -105,6 +151,51 @@ WRITES: Mapping[tuple[str, str], Write] = {
                 "include_baseline": True,
                 "metadata": OWN,
             },
+            {
+                "entity": "u",
+                "target": "rhr",
+                "horizon": 3,
+                "version": "1.1.0",
+                "future": AHEAD,
+                "scenarios": [{"name": "s", "changes": [CHANGE | {"channel": "day_off", "steps": {"future": 3}}]}],
+            },
+        ),
+    ),
+    ("POST", "/backtests"): Write(
+        "/backtests",
+        (
+            {
+                "entity": "u",
+                "target": "rhr",
+                "recipe": "health-daily",
+                "spec": SPEC,
+                "folds": 2,
+                "look_back_hours": 10_000.5,
+                "metadata": OWN,
+            },
+            {"entity": "u", "target": "rhr", "version": "1.0.0", "from": "2026-01-10T00:00:00Z", "to": "2026-03-20T00:00:00Z"},
+        ),
+    ),
+    ("POST", "/anomalies/train"): Write(
+        "/anomalies/train",
+        (
+            {
+                "entity": "u",
+                "recipe": "device-anomaly",
+                "channels": ["cpu_usage"],
+                "model": "anomaly",
+                "spec": DETECTOR_SPEC,
+                "activation": "auto",
+                "look_back_hours": 10_000.5,
+                "metadata": OWN,
+            },
+        ),
+    ),
+    ("POST", "/anomalies/detect"): Write(
+        "/anomalies/detect",
+        (
+            {"entity": "u", "model": "anomaly", "version": "1.0.0", "hours": 48.5, "metadata": OWN},
+            {"entity": "u", "from": "2026-01-10T00:00:00Z", "to": "2026-03-20T00:00:00Z"},
         ),
     ),
     ("POST", "/models/<model_id>/activate"): Write("/models/{model}/activate", ({"version": "1.0.0", "reason": "because"},)),
@@ -171,6 +262,14 @@ NO_MOMENTS = (
     "now",
     "2026-01-01T00:00:00Z; DROP TABLE jobs",
 )
+
+
+def about(body: Mapping[str, Any], names: Mapping[str, str]) -> Any:
+    """A good body with the ids that it leaves open."""
+    text = json.dumps(body)
+    for name, real in names.items():
+        text = text.replace(f"{{{name}}}", real)
+    return json.loads(text)
 
 
 def nodes(value: Any, free: frozenset[str], steps: Steps = ()) -> Iterator[tuple[Steps, Any]]:

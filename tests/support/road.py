@@ -13,8 +13,11 @@ from typing import Any
 from db import entities, ledger, observations, tenants
 from db.models import Job
 from db.observations import Row
+from tasks.anomaly import anomaly_detect, anomaly_train
+from tasks.backtest import backtest
 from tasks.execute import run
 from tasks.predict import predict
+from tasks.pretrain import pretrain_base
 from tasks.runtime import open_runtime
 from tasks.settings import Settings, load
 from tasks.submit import Asker
@@ -22,7 +25,15 @@ from tasks.train import train
 from tasks.what_if import what_if
 from tasks.workshop import Workshop, open_workshop
 
-HANDLERS = {"train": train, "predict": predict, "what_if": what_if}
+HANDLERS = {
+    "train": train,
+    "pretrain": pretrain_base,
+    "predict": predict,
+    "what_if": what_if,
+    "backtest": backtest,
+    "anomaly_train": anomaly_train,
+    "anomaly_detect": anomaly_detect,
+}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 #: Small enough that a training takes a fraction of a second.
 SMALL = {"hidden_size": 8, "num_layers": 1, "epochs": 3, "window": 12, "horizon": 3}

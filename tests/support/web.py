@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -29,8 +34,17 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def make_runtime(engine: Engine, redis_url: str, **changes: Any) -> Runtime:
-    settings = replace(Settings(), **{"redis_url": redis_url, "log_requests": "none"} | changes)
+    apart = {"redis_url": redis_url, "log_requests": "none", "model_dir": _shelf()}  # an import must leave nothing in the project
+    settings = replace(Settings(), **apart | changes)
     return assemble(settings, engine, make_redis(redis_url, 1.0), Breaker(rest_s=0.05))
+
+
+@cache
+def _shelf() -> Path:
+    """Where this run's imports lie; gone when it ends."""
+    folder = tempfile.mkdtemp(prefix="fleetcast-test-models-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 @dataclass
@@ -91,7 +105,7 @@ class House:
             status.fresh(self.runtime, tenant_id, parent)
 
     def publish(self, caller: Caller, job_id: str, *, activation: registry.Mode = "always", claim: ledger.Claim | None = None) -> str:
-        """What a training worker does: claim, publish a version, finish. Returns the version's number."""
+        """What a training worker does, also with a base: claim, publish a version, finish. Returns the version's number."""
         claim = claim or self.claim(job_id)
         spec = ModelSpec.from_dict(claim.job.spec["spec"])
         assert claim.job.model_id is not None
@@ -101,9 +115,7 @@ class House:
             made = registry.publish(
                 session, caller.tenant_id, claim.job.model_id, new, activation=activation, gate_passed=True, actor="hand"
             )
-            told = {"served_by": made.served_by, "metrics": made.metrics, "gate": made.gate}
-            result = {"model": made.model_id, "version": made.semver, "active": made.active} | told
-            ledger.succeed(session, job_id, claim.fence, result)
+            ledger.succeed(session, job_id, claim.fence, _result(claim, made))
         self.mirror(caller.tenant_id, job_id)
         return made.semver
 
@@ -133,6 +145,13 @@ class House:
             assert version is not None
             body = _what_if(entity.name, asked["target"], version, asked["scenarios"])
             ledger.succeed(session, job_id, claim.fence, body)
+        self.mirror(caller.tenant_id, job_id)
+
+    def look_back(self, caller: Caller, job_id: str) -> None:
+        """What a worker does with a backtest of a recipe: claim, and finish with a fold."""
+        claim = self.claim(job_id)
+        with self.runtime.sessions.begin() as session:
+            ledger.succeed(session, job_id, claim.fence, _looked_back(claim.job.spec))
         self.mirror(caller.tenant_id, job_id)
 
     def shelve(self) -> None:
@@ -173,6 +192,20 @@ _SCORES = {
 }
 
 
+def _result(claim: ledger.Claim, made: Version) -> dict[str, Any]:
+    told = {"target": made.target, "model": made.model_id, "version": made.semver, "active": made.active, "gate": made.gate}
+    if claim.job.kind == "pretrain":
+        losses = dict.fromkeys(claim.job.spec["entities"], 0.9)
+        return told | {"base": claim.job.spec["entity"], "entities": len(losses), "skill": 0.1, "losses": losses}
+    return told | {"served_by": made.served_by, "metrics": made.metrics, "others": []}
+
+
+def _metrics(claim: ledger.Claim, network: str) -> dict[str, Any]:
+    if claim.job.kind == "pretrain":
+        return {network: {"stop": dict.fromkeys(_SCORES) | {"n": 2, "mape_n": 0, "skill": 0.1}}}
+    return {name: dict.fromkeys(("calibrate", "test"), _SCORES) for name in ("blend", network, "persistence", "seasonal_naive")}
+
+
 def _new_version(claim: ledger.Claim, spec: ModelSpec) -> registry.NewVersion:
     return registry.NewVersion(
         job_id=claim.job_id,
@@ -181,9 +214,9 @@ def _new_version(claim: ledger.Claim, spec: ModelSpec) -> registry.NewVersion:
         target=spec.targets[0],
         spec=spec.as_dict(),
         spec_hash=spec.fingerprint(),
-        signature=spec.signature(),
-        served_by="lstm",
-        metrics={name: dict.fromkeys(("calibrate", "test"), _SCORES) for name in ("lstm", "persistence", "seasonal_naive")},
+        signature=spec.signature(spec.targets[0]),
+        served_by=spec.network if claim.job.kind == "pretrain" else "blend",
+        metrics=_metrics(claim, spec.network),
         gate={"passed": True, "checks": [{"name": "skill", "have": 0.1, "need": 0.0, "met": True}], "production_ready": None},
         warnings=[],
         artefact_sha256="ab" * 32,
@@ -191,6 +224,9 @@ def _new_version(claim: ledger.Claim, spec: ModelSpec) -> registry.NewVersion:
         data_from=START,
         data_until=START + timedelta(days=60),
     )
+
+
+_SHARES = {"network": 0.6, "seasonal_change": 0.1, "usual_level": 0.1, "persistence": 0.2}
 
 
 def _forecast(entity: str, target: str, model: str, version: str) -> dict[str, Any]:
@@ -203,24 +239,43 @@ def _forecast(entity: str, target: str, model: str, version: str) -> dict[str, A
         "data_until": "2026-02-28T00:00:00Z",
         "horizon": 7,
         "step": "P1D",
-        "served_by": {"kind": "lstm", "model": model, "version": version},
+        "served_by": {"kind": "blend", "shares": _SHARES, "model": model, "version": version},
         "skill": 0.1,
         "points": points,
         "level": 0.9,
         "measured_coverage": 0.91,
-        "history": {"average": 57.0, "percentile": 60.0, "days": 30.0},
+        "history": {"average": 57.0, "deviation": 1.0, "percentile": 60.0, "days": 30.0, "rows": 30},
+        "interpretation": "Close to the 30-day average of 57 bpm; within the usual range.",
         "warnings": [],
         "cached": False,
     }
 
 
+def _looked_back(asked: Mapping[str, Any]) -> dict[str, Any]:
+    measures = ("mae", "rmse", "mase", "skill", "coverage", "winkler")
+    steps = {"n": [2, 1], **{name: [1.5, None] for name in measures[:4]}, "coverage": None, "winkler": None}
+    scores = {"n": 3, **dict.fromkeys(measures, None), "metrics_per_step": steps}
+    told = {"origins": 2, "scores": dict.fromkeys(("lstm", "persistence", "seasonal_naive", "served"), scores)}
+    span = dict.fromkeys(("learned_until", "from", "to"), "2026-02-01T00:00:00Z")
+    of = {"entity": asked["entity"], "target": asked["target"], "recipe": asked["recipe"], "model": None, "version": None}
+    return of | {
+        "horizon": 2,
+        "step": "P1D",
+        "level": 0.9,
+        "folds": [{"fold": 1, **span, "seen_in_training": False, "served_by": "blend", **told}],
+        "overall": {"folds": 1, **told},
+        "trace": {"at": ["2026-02-01T00:00:00Z"], **{name: [1.5] for name in ("truth", "forecast", "lower", "upper")}},
+        "others": [],
+    }
+
+
 def _what_if(entity: str, target: str, version: Version, scenarios: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     forecast = _forecast(entity, target, version.model_id, version.semver)
-    baseline = {name: value for name, value in forecast.items() if name not in ("entity", "unit", "made_at", "cached")}
+    baseline = {name: value for name, value in forecast.items() if name not in ("entity", "unit", "made_at", "interpretation", "cached")}
     return {
         "entity": entity,
         "served_by": forecast["served_by"],
-        "baseline": baseline | {"served_by": {"kind": "lstm"}},
+        "baseline": baseline | {"served_by": {"kind": "blend", "shares": _SHARES}},
         "scenarios": [_scenario(scenario, baseline["points"]) for scenario in scenarios],
         "direction": "lower",
         "best": scenarios[0]["name"],

@@ -131,7 +131,10 @@ class ObservationQuery(PageQuery):
 
 class ReadinessQuery(In):
     recipe = Name(required=True, metadata={"description": "Name of a preset; `GET /recipes` lists them."})
-    target = Name(load_default=None, metadata={"description": "Channel to forecast; the recipe's first by default."})
+    target = Name(
+        load_default=None,
+        metadata={"description": "Channel to forecast; the recipe's first by default, and of a `joint` recipe all that are there."},
+    )
 
 
 class Readiness(Out):
@@ -139,6 +142,6 @@ class Readiness(Out):
 
     entity = fields.String()
     recipe = fields.String()
-    target = fields.String()
+    target = fields.String(metadata={"description": "The first of those measured."})
     ready = fields.Boolean(metadata={"description": "Every requirement is met: a training would be accepted."})
     requirements = fields.List(fields.Nested(Requirement))

@@ -6,7 +6,7 @@ from marshmallow import fields, validate
 
 from webapp.schemas.fields import Out
 from webapp.schemas.jobs import JOB_ID
-from webapp.schemas.shapes import DATE_TIME, Notice, shaped
+from webapp.schemas.shapes import DATE_TIME, SOMETIMES, Notice, shaped
 
 
 class EventState(Out):
@@ -31,6 +31,7 @@ class EventMetric(Out):
     """An epoch of a training ended. Each is told, some together where they are short."""
 
     attempt = fields.Integer(metadata={"description": "The try that it belongs to: another one begins again at the first epoch."})
+    fold = fields.Integer(metadata=SOMETIMES | {"description": "Of a backtest: each fold is a training of its own."})
     epoch = fields.Integer()
     epochs = fields.Integer(metadata={"description": "Most epochs; early stopping usually ends sooner."})
     train_loss = fields.Float()

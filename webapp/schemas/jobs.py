@@ -8,9 +8,9 @@ from tasks.jobs import QUEUES
 from tasks.problems import CATALOGUE
 from webapp.schemas.fields import Decimal, In, Name, Out, Word
 from webapp.schemas.pages import PageQuery, page_of
-from webapp.schemas.shapes import DATE_TIME, SOMETIMES, numbered, shaped
+from webapp.schemas.shapes import DATE_TIME, MODEL_ID, SEMVER, SOMETIMES, numbered, shaped
 
-KINDS = ("train", "predict", "what_if")
+KINDS = ("train", "pretrain", "import", "predict", "what_if", "backtest", "anomaly_train", "anomaly_detect")
 #: As the ledger keeps them.
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 #: What a client reads: a running job that is asked to stop says so.
@@ -33,15 +33,47 @@ SETTLED = tuple(code for code in OUTCOMES if CATALOGUE[code].status >= 500)
 JOB_ID = {"pattern": numbered("job")}
 
 
+class BaseRef(Out):
+    """The version that a training starts from, as it was when it was asked for."""
+
+    model = fields.String(metadata=MODEL_ID)
+    version = fields.String(metadata={"pattern": SEMVER})
+
+
 class TrainSpec(Out):
     """A training, defaults filled in."""
 
     entity = fields.String()
     recipe = fields.String()
-    target = fields.String()
-    model = fields.String(metadata={"description": "Name of the lineage."})
+    target = fields.String(metadata={"description": "The first of `spec.targets`."})
+    model = fields.String(metadata={"description": "Name of the lineage; where there are several targets, that of the first."})
     activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
     look_back_hours = fields.Float(allow_none=True)
+    base = fields.Dict(allow_none=True, metadata=shaped("BaseRef", description="The network to start from; null: from none."))
+    spec = fields.Dict(metadata=shaped("Spec"))
+
+
+class PretrainSpec(Out):
+    """The training of a base, defaults filled in."""
+
+    entity = fields.String(metadata={"description": "Name of the base, and of the entity that holds it."})
+    recipe = fields.String()
+    target = fields.String(metadata={"description": "The first of `spec.targets`, and the name of the model that holds the base."})
+    entities = fields.List(fields.String(), metadata={"description": "Those it is to be learned from."})
+    activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
+    look_back_hours = fields.Float(allow_none=True)
+    spec = fields.Dict(metadata=shaped("Spec"))
+
+
+class ImportSpec(Out):
+    """The import of a base. Its job has ended when it is first seen, and it is never tried again."""
+
+    entity = fields.String(metadata={"description": "Name of the base, and of the entity that holds it."})
+    recipe = fields.String(allow_none=True, metadata={"description": "As its manifest says."})
+    target = fields.String(metadata={"description": "The first of `spec.targets`, and the name of the model that holds the base."})
+    activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
+    sha256 = fields.String(metadata={"pattern": "^[0-9a-f]{64}$", "description": "Of the tensors."})
+    bytes = fields.Integer(metadata={"description": "That they take."})
     spec = fields.Dict(metadata=shaped("Spec"))
 
 
@@ -53,6 +85,11 @@ class PredictSpec(Out):
     horizon = fields.Integer(allow_none=True)
     level = fields.Float(allow_none=True)
     version = fields.String(allow_none=True, metadata={"description": "Null: the one that is active when the job runs."})
+    future = fields.Dict(
+        allow_none=True,
+        values=fields.List(fields.Float()),
+        metadata={"description": "By channel, the values ahead that the request brought; null: what is stored counts."},
+    )
 
 
 class WhatIfSpec(PredictSpec):
@@ -60,6 +97,7 @@ class WhatIfSpec(PredictSpec):
 
     scenarios = fields.List(fields.Dict(metadata=shaped("ScenarioIn")))
     bounds = fields.String(validate=validate.OneOf(("clamp", "reject", "warn")))
+    include_baseline = fields.Boolean(metadata={"description": "The result holds the baseline."})
 
 
 class BatchSpec(Out):
@@ -88,12 +126,15 @@ class Progress(Out):
 
     phase = fields.String(metadata=SOMETIMES)
     fraction = fields.Float(validate=validate.Range(0, 1), metadata=SOMETIMES)
+    fold = fields.Integer(metadata=SOMETIMES | {"description": "Of a backtest: the one that is being learned."})
+    folds = fields.Integer(metadata=SOMETIMES)
     epoch = fields.Integer(metadata=SOMETIMES)
     epochs = fields.Integer(metadata=SOMETIMES | {"description": "Most epochs; early stopping usually ends sooner."})
     train_loss = fields.Float(metadata=SOMETIMES)
     val_loss = fields.Float(metadata=SOMETIMES | {"description": "On the rows held back for early stopping."})
     best_epoch = fields.Integer(metadata=SOMETIMES)
     scenarios = fields.Integer(metadata=SOMETIMES)
+    entities = fields.Integer(metadata=SOMETIMES | {"description": "Of the training of a base: entities made ready so far."})
     items = fields.Dict(metadata=SOMETIMES | shaped("ItemCounts"))
 
 
@@ -113,7 +154,17 @@ class ForecastResult(Out):
     forecast = fields.Dict(metadata=shaped("Forecast"))
 
 
-RESULTS = ("TrainResult", "ForecastResult", "WhatIfResult", "BatchResult")
+RESULTS = (
+    "TrainResult",
+    "PretrainResult",
+    "ImportResult",
+    "ForecastResult",
+    "WhatIfResult",
+    "BacktestResult",
+    "AnomalyTrainResult",
+    "AnomalyDetectResult",
+    "BatchResult",
+)
 
 
 class Queue(Out):
@@ -141,9 +192,21 @@ class Job(Out):
     finished_at = fields.String(allow_none=True, metadata=DATE_TIME)
     expires_at = fields.String(allow_none=True, metadata=DATE_TIME | {"description": "When the row is purged."})
     entity = fields.String(allow_none=True, metadata={"description": "Null for a batch."})
-    target = fields.String(allow_none=True, metadata={"description": "Null for a batch."})
+    target = fields.String(allow_none=True, metadata={"description": "Null for a batch, and where nothing is forecast."})
     spec = fields.Dict(
-        metadata=shaped("TrainSpec", "PredictSpec", "WhatIfSpec", "BatchSpec", "Erased", description="What was asked, defaults filled in.")
+        metadata=shaped(
+            "TrainSpec",
+            "PretrainSpec",
+            "ImportSpec",
+            "PredictSpec",
+            "WhatIfSpec",
+            "BacktestSpec",
+            "AnomalyTrainSpec",
+            "AnomalyDetectSpec",
+            "BatchSpec",
+            "Erased",
+            description="What was asked, defaults filled in.",
+        )
     )
     queue = fields.Nested(Queue)
     estimated_finish_at = fields.String(

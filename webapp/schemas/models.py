@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load, validate, validates_schema
+from marshmallow import EXCLUDE, ValidationError, fields, post_load, pre_load, validate, validates_schema
 
-from ml.spec import BOUNDS, CHOICES
-from tasks.submit import TrainOrder
-from webapp.schemas.fields import In, Moment, Name, Out, Plain, Real, Several, Text, Whole, Word
+from ml.anomaly.spec import FOREST
+from ml.spec import BOUNDS, CHOICES, MOST_INPUTS, MOST_ROLLING, MOST_TARGETS, ROLLING_ROWS
+from tasks.orders import BASE, FEWEST, BaseOrder, PretrainOrder, TrainOrder
+from webapp.schemas.fields import Flag, In, Moment, Name, Out, Plain, Real, Several, Text, Whole, Word
 from webapp.schemas.pages import PageQuery, page_of
-from webapp.schemas.shapes import FORECASTERS, SEMVER, numbered, shaped
+from webapp.schemas.shapes import FORECASTERS, MODEL_ID, SEMVER, SOMETIMES, shaped
 from webapp.schemas.submissions import Asked, Submission
 
 #: Entities that one request can name; the setting MAX_BATCH may allow fewer.
 MOST_ENTITIES = 100_000
-MODEL_ID = {"pattern": numbered("mdl")}
-KINDS = ("forecast", "anomaly")
+KINDS = ("forecast", "anomaly", BASE)
 #: Moves of the active flag.
 MOVES = ("publish", "activate", "rollback")
 
@@ -31,8 +31,23 @@ def _bounded(field: str, about: str) -> dict[str, Any]:
 
 _SHARE = {"minimum": 0.01, "maximum": 0.97}
 _ABOUT: Mapping[str, Mapping[str, Any]] = {
-    "covariates": {"description": "Channels read beside the target, known up to the last observation only."},
-    "network": {"enum": list(CHOICES["network"]), "description": "Family of the network."},
+    "covariates": {
+        "description": "Channels read beside the target, known up to the last observation only. With the targets and the "
+        f"known-future ones, {MOST_INPUTS} at most."
+    },
+    "future_covariates": {
+        "description": "Channels whose values over the horizon are known when a forecast is made, as a promotion or a "
+        "holiday is: stored ahead as observations, or brought by the request as `future`."
+    },
+    "rolling": {"description": f"Rows of the rolling means that are read of each covariate besides; {MOST_ROLLING} at most."},
+    "available": {
+        "description": "Channel that is 0 where the targets' rows do not count, as the price of what is not on sale; null: all do."
+    },
+    "positive": {"description": "Rows of the targets that are not above 0 do not count."},
+    "network": {
+        "enum": list(CHOICES["network"]),
+        "description": "`lstm` forecasts all steps at once, `seq2seq` one after the other, with attention.",
+    },
     "window": _bounded("window", "Steps of history that the network reads."),
     "horizon": _bounded("horizon", "Steps that it forecasts."),
     "hidden_size": _bounded("hidden_size", "Width of a layer."),
@@ -60,10 +75,14 @@ class SplitIn(In):
     test = Real(metadata=_SHARE | {"default": 0.2, "description": "Decide nothing: the reported figures are theirs."})
 
 
-class SpecIn(In):
-    """Fields of the recipe's spec to change. Their bounds are ModelSpec's, which checks them."""
+class _SpecIn(In):
+    """What a spec holds besides what is forecast. The bounds are ModelSpec's, which checks them."""
 
-    covariates = Several(Name(), 0, 200, metadata=_ABOUT["covariates"])
+    covariates = Several(Name(), 0, MOST_INPUTS - 1, metadata=_ABOUT["covariates"])
+    future_covariates = Several(Name(), 0, MOST_INPUTS - 1, metadata=_ABOUT["future_covariates"])
+    rolling = Several(Whole(*ROLLING_ROWS), 0, MOST_ROLLING, metadata=_ABOUT["rolling"])
+    available = Name(allow_none=True, metadata=_ABOUT["available"])
+    positive = Flag(metadata=_ABOUT["positive"])
     network = Text(high=50, metadata=_ABOUT["network"])
     window = Whole(metadata=_ABOUT["window"])
     horizon = Whole(metadata=_ABOUT["horizon"])
@@ -82,10 +101,23 @@ class SpecIn(In):
     seed = Whole(metadata=_ABOUT["seed"])
 
 
+class SpecIn(_SpecIn):
+    """Fields of the recipe's spec to change. Their bounds are ModelSpec's, which checks them.
+
+    What is forecast stands beside it: the request's `target`, or what the recipe says.
+    """
+
+    @pre_load
+    def without_targets(self, data: Any, **_: Any) -> Any:
+        if isinstance(data, Mapping) and "targets" in data:
+            raise ValidationError("Not supported: the request's `target` and the recipe say what is forecast.", "targets")
+        return data
+
+
 class Selector(In):
     """All entities that have these things."""
 
-    kind = Text(low=1, high=50, metadata={"description": "Entities of this kind."})
+    kind = Text(low=1, high=50, metadata={"description": "Entities of this kind; those that hold bases (`base`) are meant only by it."})
     has_channel = Name(metadata={"description": "Entities that have this channel."})
     attributes = Plain(metadata={"description": "Attributes an entity must have; it may have more."})
 
@@ -107,7 +139,8 @@ class Whom(Submission):
         Name(), 1, MOST_ENTITIES, metadata={"description": "A batch. The setting MAX_BATCH allows fewer (10,000 unless set): else 422."}
     )
     selector = fields.Nested(
-        Selector, metadata={"description": "A batch of all that it finds; {} finds all. More than MAX_BATCH are refused with 422."}
+        Selector,
+        metadata={"description": "A batch of all that it finds; {} finds all but bases. More than MAX_BATCH are refused with 422."},
     )
 
     @validates_schema
@@ -121,6 +154,25 @@ class Whom(Submission):
         return Selection((entity,) if entity is not None else tuple(entities or ()), selector, batch=entity is None)
 
 
+class BaseIn(In):
+    """The network to start from: exactly one of `model` and `name`. The shape of the training is then the base's."""
+
+    model = Text(low=1, high=40, metadata={"description": "Id of a model of any entity, of kind `forecast` or `base`."})
+    name = Name(
+        metadata={"description": "Name of a shared base, as it was given to `POST /models/pretrain`; that of the same target is taken."}
+    )
+    version = Text(low=1, high=40, load_default=None, allow_none=True, metadata={"description": "Its number; the active one by default."})
+
+    @validates_schema
+    def one_of_two(self, data: dict[str, Any], **_: Any) -> None:
+        if len(data.keys() & {"model", "name"}) != 1:
+            raise ValidationError("Name exactly one of model and name.")
+
+    @post_load
+    def made(self, data: dict[str, Any], **_: Any) -> BaseOrder:
+        return BaseOrder(**data)
+
+
 @dataclass(frozen=True, slots=True)
 class TrainAsked(Asked[TrainOrder]):
     """A training whose entities are still to be found."""
@@ -128,12 +180,15 @@ class TrainAsked(Asked[TrainOrder]):
     whom: Selection
 
 
-class TrainIn(Whom):
-    """A training: whom, by which recipe, and what to do otherwise than the recipe says."""
+class Learning(In):
+    """What every training says of itself."""
 
     recipe = Name(required=True, metadata={"description": "Name of a preset; `GET /recipes` lists them."})
-    target = Name(load_default=None, allow_none=True, metadata={"description": "Channel to forecast; the recipe's first by default."})
-    model = Name(load_default=None, allow_none=True, metadata={"description": "Name of the lineage; the target by default."})
+    target = Name(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Channel to forecast; the recipe's first by default, and of a `joint` recipe all that are there."},
+    )
     overrides = fields.Nested(SpecIn, data_key="spec", load_default={}, metadata={"description": "Fields of the recipe's spec to change."})
     activation = Word(
         "auto",
@@ -150,10 +205,58 @@ class TrainIn(Whom):
         metadata={"description": "Only rows of so many hours before the newest one; the recipe's by default."},
     )
 
+
+class TrainIn(Whom, Learning):
+    """A training: whom, by which recipe, and what to do otherwise than the recipe says."""
+
+    model = Name(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Name of the lineage; the target by default. Not for several targets, whose models are named after them."},
+    )
+    base = fields.Nested(
+        BaseIn, load_default=None, allow_none=True, metadata={"description": "The network to start from; none by default."}
+    )
+
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> TrainAsked:
         metadata, whom = data.pop("metadata"), self.selection(data)
         return TrainAsked(TrainOrder(entities=whom.names, batch=whom.batch, **data), metadata, whom)
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainAsked(Asked[PretrainOrder]):
+    """The training of a base, whose entities are still to be found."""
+
+    whom: Selection
+
+
+class PretrainIn(Submission, Learning):
+    """A base: one network learned from many entities. Exactly one of `entities` and `selector`."""
+
+    name = Name(
+        required=True,
+        metadata={"description": "Name of the base, and of the entity of kind `base` that holds it, made where it is missing."},
+    )
+    entities = Several(
+        Name(),
+        FEWEST,
+        MOST_ENTITIES,
+        metadata={"description": "Whom to learn from. The setting MAX_BATCH allows fewer (10,000 unless set): else 422."},
+    )
+    selector = fields.Nested(
+        Selector, metadata={"description": "All that it finds; {} finds all but bases. More than MAX_BATCH are refused with 422."}
+    )
+
+    @validates_schema
+    def one_of_two(self, data: dict[str, Any], **_: Any) -> None:
+        if len(data.keys() & {"entities", "selector"}) != 1:
+            raise ValidationError("Name exactly one of entities and selector.")
+
+    @post_load
+    def made(self, data: dict[str, Any], **_: Any) -> PretrainAsked:
+        metadata, names, selector = data.pop("metadata"), tuple(data.pop("entities", ())), data.pop("selector", None)
+        return PretrainAsked(PretrainOrder(entities=names, **data), metadata, Selection(names, selector, batch=True))
 
 
 class Split(Out):
@@ -168,6 +271,8 @@ class Split(Out):
 class RecipeSpec(Out):
     """Every field of a spec that a recipe decides."""
 
+    rolling = fields.List(fields.Integer(), metadata=_ABOUT["rolling"])
+    positive = fields.Boolean(metadata=_ABOUT["positive"])
     network = fields.String(validate=validate.OneOf(CHOICES["network"]))
     window = fields.Integer(metadata=_ABOUT["window"])
     horizon = fields.Integer(metadata=_ABOUT["horizon"])
@@ -189,8 +294,12 @@ class RecipeSpec(Out):
 class Spec(RecipeSpec):
     """Everything that decides what a training does, apart from the data."""
 
-    targets = fields.List(fields.String(), validate=validate.Length(1, 1))
+    targets = fields.List(
+        fields.String(), validate=validate.Length(1, MOST_TARGETS), metadata={"description": "Channels forecast, by one network."}
+    )
     covariates = fields.List(fields.String(), metadata=_ABOUT["covariates"])
+    future_covariates = fields.List(fields.String(), metadata=_ABOUT["future_covariates"])
+    available = fields.String(allow_none=True, metadata=_ABOUT["available"])
 
 
 class Scores(Out):
@@ -216,10 +325,25 @@ class PartScores(Out):
     test = fields.Dict(metadata=shaped("Scores"))
 
 
-class Metrics(Out):
-    """The network beside the naive baselines."""
+class StopScores(Out):
+    """Of a base: the rows that said when to stop, of all its entities. `n` counts these, and the `skill` is over the last value."""
 
-    lstm = fields.Dict(metadata=shaped("PartScores"))
+    stop = fields.Dict(metadata=shaped("Scores"))
+
+
+class BaseMetrics(Out):
+    """A network that serves nobody: it stands beside the last value alone."""
+
+    lstm = fields.Dict(metadata=SOMETIMES | shaped("StopScores"))
+    seq2seq = fields.Dict(metadata=SOMETIMES | shaped("StopScores"))
+
+
+class Metrics(Out):
+    """What serves, the network under its family's name, and the naive baselines."""
+
+    blend = fields.Dict(metadata=SOMETIMES | shaped("PartScores"))
+    lstm = fields.Dict(metadata=SOMETIMES | shaped("PartScores"))
+    seq2seq = fields.Dict(metadata=SOMETIMES | shaped("PartScores"))
     persistence = fields.Dict(metadata=shaped("PartScores"))
     seasonal_naive = fields.Dict(metadata=shaped("PartScores"))
 
@@ -227,7 +351,10 @@ class Metrics(Out):
 class Check(Out):
     """One thing that the gate looked at."""
 
-    name = fields.String(validate=validate.OneOf(("skill", "incumbent_ratio")))
+    name = fields.String(
+        validate=validate.OneOf(("skill", "incumbent_ratio", "imported", "held_back_rows")),
+        metadata={"description": "`imported`: nobody measured the network here, so it is not met."},
+    )
     have = fields.Float(allow_none=True)
     need = fields.Float()
     met = fields.Boolean()
@@ -256,18 +383,26 @@ class Version(Out):
     version = fields.String(attribute="semver", metadata={"pattern": SEMVER})
     model = fields.String(attribute="model_id", metadata=MODEL_ID)
     active = fields.Boolean(metadata={"description": "It is the one that serves."})
-    job = fields.String(attribute="job_id", metadata={"description": "The training that made it."})
+    job = fields.String(attribute="job_id", metadata={"description": "The training that made it, or the import that brought it."})
     recipe = fields.String(allow_none=True)
     target = fields.String()
-    spec = fields.Dict(metadata=shaped("Spec"))
+    spec = fields.Dict(metadata=shaped("Spec", "DetectorSpec"))
     served_by = fields.String(
-        validate=validate.OneOf(FORECASTERS), metadata={"description": "The network, or the naive baseline it did not beat."}
+        validate=validate.OneOf((*FORECASTERS, FOREST)),
+        metadata={"description": "`blend`: the network and what learns nothing, in shares; a baseline where too few rows were held back."},
     )
-    metrics = fields.Dict(metadata=shaped("Metrics"))
+    metrics = fields.Dict(
+        metadata=shaped(
+            "Metrics",
+            "BaseMetrics",
+            "DetectorMetrics",
+            description="Those of a base and of a detector are other ones, and of an imported base there are none.",
+        )
+    )
     gate = fields.Dict(metadata=shaped("Verdict"))
     warnings = fields.List(fields.Dict(metadata=shaped("Notice")))
-    data_from = Moment(metadata={"description": "First observation it learned from."})
-    data_until = Moment(metadata={"description": "Last observation it learned from."})
+    data_from = Moment(allow_none=True, metadata={"description": "First observation it learned from; null of an imported base."})
+    data_until = Moment(allow_none=True, metadata={"description": "Last observation it learned from; null of an imported base."})
     artefact = fields.Method("_artefact", metadata=shaped("Artefact"))
     created_at = Moment()
     pruned_at = Moment(allow_none=True, metadata={"description": "Since when its artefact is gone."})
@@ -276,9 +411,10 @@ class Version(Out):
         return {"sha256": row.artefact_sha256, "bytes": row.artefact_bytes}
 
 
-class TrainResult(Out):
-    """What a training brought."""
+class TrainedVersion(Out):
+    """One version that a training published."""
 
+    target = fields.String()
     model = fields.String(metadata=MODEL_ID)
     version = fields.String(metadata={"pattern": SEMVER})
     active = fields.Boolean(metadata={"description": "It serves from now on."})
@@ -287,12 +423,77 @@ class TrainResult(Out):
     gate = fields.Dict(metadata=shaped("Verdict"))
 
 
+class TrainResult(TrainedVersion):
+    """What a training brought: the version of its target, or of the first of several."""
+
+    others = fields.List(
+        fields.Dict(metadata=shaped("TrainedVersion")), metadata={"description": "The same for the other targets of the network."}
+    )
+
+
+class PretrainResult(Out):
+    """What the training of a base brought."""
+
+    base = fields.String(metadata={"description": "Its name, for `base.name` of a training."})
+    target = fields.String()
+    model = fields.String(metadata=MODEL_ID)
+    version = fields.String(metadata={"pattern": SEMVER})
+    active = fields.Boolean(metadata={"description": "Trainings that name the base start from it from now on."})
+    entities = fields.Integer(metadata={"description": "How many it was learned from; of the others `warnings` tell."})
+    skill = fields.Float(metadata={"description": "1 minus the mean of `losses`."})
+    losses = fields.Dict(
+        values=fields.Float(),
+        metadata={"description": "By entity: its error over that of the last value, on the rows that said when to stop."},
+    )
+    gate = fields.Dict(metadata=shaped("Verdict"))
+
+
+class ImportQuery(In):
+    name = Name(required=True, metadata={"description": "Name of the base, and of the entity that holds it."})
+    activation = Word(
+        "auto",
+        "always",
+        "never",
+        load_default="auto",
+        metadata={"description": "Whether trainings that name the base start from it at once. `auto`: if the base has no active version."},
+    )
+
+
+class ImportedSpec(_SpecIn):
+    """The spec of an imported network; what is left out is as `Spec` describes it and as ModelSpec has it by default."""
+
+    targets = Several(Name(), 1, MOST_TARGETS, required=True)
+
+
+class Manifest(In):
+    """What is read of a manifest; an exported one has more."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    spec = fields.Nested(ImportedSpec, required=True)
+    recipe = Text(low=1, load_default=None, allow_none=True)
+
+
+class ImportResult(Out):
+    """What an import brought."""
+
+    base = fields.String(metadata={"description": "Its name, for `base.name` of a training."})
+    target = fields.String()
+    model = fields.String(metadata=MODEL_ID)
+    version = fields.String(metadata={"pattern": SEMVER})
+    active = fields.Boolean(metadata={"description": "Trainings that name the base start from it from now on."})
+    gate = fields.Dict(metadata=shaped("Verdict"))
+
+
 class Model(Out):
     """The lineage: which version serves, and which came last."""
 
     id = fields.String(metadata=MODEL_ID)
     entity = fields.String()
-    kind = fields.String(validate=validate.OneOf(KINDS))
+    kind = fields.String(
+        validate=validate.OneOf(KINDS), metadata={"description": "`base`: a network for others to start from, which forecasts for nobody."}
+    )
     name = fields.String(metadata={"description": "The target, unless the training named another."})
     active_version = fields.Nested(Version, allow_none=True)
     latest_version = fields.Nested(Version, allow_none=True)
@@ -365,6 +566,10 @@ class Recipe(Out):
     title = fields.String()
     targets = fields.List(fields.String(), metadata={"description": "Empty: any channel."})
     covariates = fields.List(fields.String())
+    joint = fields.Boolean(metadata={"description": "One network forecasts all its targets that an entity has, unless one is named."})
+    available = fields.String(
+        allow_none=True, metadata={"description": "Channel that is taken for `spec.available` where an entity has it; null: none."}
+    )
     spec = fields.Dict(metadata=shaped("RecipeSpec", description="Every field's default in this recipe."))
     needs = fields.List(fields.Dict(metadata=shaped("RecipeNeed")))
     gate = fields.Dict(metadata=shaped("RecipeGate"))
@@ -375,3 +580,4 @@ class RecipeList(Out):
     """Every preset."""
 
     data = fields.List(fields.Nested(Recipe))
+    detectors = fields.List(fields.Nested("Watching"), metadata={"description": "Those of `POST /anomalies/train`."})

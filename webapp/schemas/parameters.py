@@ -77,7 +77,10 @@ HEADERS: Mapping[str, Told] = {
         "description": "Id of this request in the logs: the caller's own where it sent one of 1 to 64 letters, digits and `_.:-`.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 64},
     },
-    "Location": {"description": "Path of the job.", "schema": {"type": "string", "format": "uri-reference"}},
+    "Location": {
+        "description": "Path of the job, or of the version that was made.",
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
     "ETag": {"description": "Changes when the answer does.", "schema": {"type": "string", "pattern": '^(W/)?".*"$'}},
     "Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "integer", "minimum": 1}},
     "Idempotent-Replayed": {

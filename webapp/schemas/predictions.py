@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
+from ml.spec import BOUNDS, MOST_INPUTS
 from tasks.jobs import WhatIfJob
-from tasks.submit import PredictOrder
+from tasks.orders import PredictOrder
 from webapp.schemas.fields import Flag, In, Name, Out, Real, Several, Text, Whole, Word
-from webapp.schemas.models import MODEL_ID, Selection, Whom
-from webapp.schemas.shapes import DATE_TIME, FORECASTERS, SEMVER, SOMETIMES, shaped
+from webapp.schemas.models import Selection, Whom
+from webapp.schemas.shapes import DATE_TIME, FORECASTERS, MODEL_ID, SEMVER, SOMETIMES, shaped
 from webapp.schemas.submissions import Asked, Submission
 
 #: Least and most of what ModelSpec allows.
@@ -22,6 +24,36 @@ _TARGET = {"description": "Name of the channel, which is also the name of the mo
 _HORIZON = {"description": "Steps ahead; at most, and by default, those the version was trained for."}
 _LEVEL = {"description": "Share of truths that the interval is to hold; the version's own by default."}
 _VERSION = {"description": "Number of the version that answers; the active one by default."}
+_FUTURE = {
+    "description": "By channel, its values at the steps ahead, in their order and at least `horizon` of them: in the place of stored ones, "
+    "for this answer alone. Only channels that the version knows ahead (`future_covariates` of its spec). Such an answer is not taken from "
+    "the cache, not put there, and does not become the entity's newest forecast.",
+    "maxProperties": MOST_INPUTS,
+}
+
+
+class Ahead(fields.Dict):
+    """Channels and their numbers, one for each step ahead."""
+
+    def __init__(self, **about: Any) -> None:
+        self._channel, self._numbers = Name(), Several(Real(), 1, HORIZON[1])
+        super().__init__(keys=self._channel, values=self._numbers, load_default=None, allow_none=True, metadata=_FUTURE, **about)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        """How many first: of a million members nobody would read what is wrong. Nothing said of any channel is no future."""
+        if not isinstance(value, Mapping):
+            raise self.make_error("invalid")
+        if len(value) > MOST_INPUTS:
+            raise ValidationError(f"Longer than maximum length {MOST_INPUTS}.")
+        taken, wrong = {}, {}
+        for name, numbers in value.items():
+            try:
+                taken[self._channel.deserialize(name)] = self._numbers.deserialize(numbers)
+            except ValidationError as error:
+                wrong[name] = error.messages
+        if wrong:
+            raise ValidationError(wrong)
+        return taken or None
 
 
 class PredictIn(Submission):
@@ -32,6 +64,7 @@ class PredictIn(Submission):
     horizon = Whole(*HORIZON, load_default=None, allow_none=True, metadata=_HORIZON)
     level = Real(*LEVEL, load_default=None, allow_none=True, metadata=_LEVEL)
     version = Text(low=1, high=40, load_default=None, allow_none=True, metadata=_VERSION)
+    future = Ahead()
 
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> Asked[PredictOrder]:
@@ -60,12 +93,13 @@ class PredictBatchIn(Whom):
         return BatchAsked(order, metadata, whom)
 
 
-_STEPS = 'Not a valid choice of steps: send "all" or {"last": n} with n from 1 to 512.'
-_FUTURE = 'Not supported: {"future": n} would change inputs after the last observation, and no model of today reads any.'
+#: Most steps of each kind that any version has.
+_MOST_STEPS = {"last": int(BOUNDS["window"][1]), "future": HORIZON[1]}
+_STEPS = 'Not a valid choice of steps: send "all", {"last": n} with n from 1 to 512, or {"future": n} with n from 1 to 168.'
 
 
 class Steps(fields.Field[Any]):
-    """`"all"`, or `{"last": n}`: the last n steps of the history that the model reads."""
+    """`"all"`, `{"last": n}` of the history that the model reads, or `{"future": n}` of what it knows ahead."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         if value == "all":
@@ -73,27 +107,29 @@ class Steps(fields.Field[Any]):
         if not isinstance(value, dict) or len(value) != 1:
             raise ValidationError(_STEPS)
         [(word, steps)] = value.items()
-        if word == "future":
-            raise ValidationError(_FUTURE)
-        if word != "last" or type(steps) is not int or not 1 <= steps <= 512:
+        if type(steps) is not int or not 1 <= steps <= _MOST_STEPS.get(word, 0):
             raise ValidationError(_STEPS)
         return value
+
+
+def _counted(word: str, most: int) -> dict[str, Any]:
+    """Schema of `{word: n}`."""
+    number = {"type": "integer", "minimum": 1, "maximum": most}
+    return {"type": "object", "properties": {word: number}, "required": [word], "additionalProperties": False}
 
 
 class ChangeIn(In):
     """One channel, changed over some steps."""
 
-    channel = Name(required=True, metadata={"description": "An input of the model: the target or one of its covariates."})
+    channel = Name(required=True, metadata={"description": "An input of the model: a target or one of its covariates."})
     op = Word("set", "add", "multiply", required=True)
     value = Real(required=True)
     steps = Steps(
         load_default="all",
         metadata={
-            "description": '"all", or {"last": n}: the last n steps of the history that the model reads.',
-            "oneOf": [
-                {"const": "all"},
-                {"type": "object", "properties": {"last": {"type": "integer", "minimum": 1, "maximum": 512}}, "required": ["last"]},
-            ],
+            "description": '"all" of the history that the model reads, {"last": n} steps of it, or {"future": n}: the next n steps of a '
+            "channel that the version knows ahead.",
+            "oneOf": [{"const": "all"}, *(_counted(word, most) for word, most in _MOST_STEPS.items())],
         },
     )
 
@@ -113,31 +149,41 @@ class WhatIfIn(Submission):
     horizon = Whole(*HORIZON, load_default=None, allow_none=True, metadata=_HORIZON)
     level = Real(*LEVEL, load_default=None, allow_none=True, metadata=_LEVEL)
     version = Text(low=1, high=40, load_default=None, allow_none=True, metadata=_VERSION)
+    future = Ahead()
     scenarios = Several(fields.Nested(ScenarioIn), 1, 20, required=True)
     bounds = Word("clamp", "reject", "warn", load_default="warn", metadata={"description": "For values that were never observed."})
-    include_baseline = Flag(load_default=True, metadata={"description": "Always true today: the baseline is what deltas are told against."})
+    include_baseline = Flag(
+        load_default=True, metadata={"description": "False leaves it out of the result; deltas are told against it all the same."}
+    )
 
     @validates_schema
     def distinct(self, data: dict[str, Any], **_: Any) -> None:
         names = [scenario["name"] for scenario in data.get("scenarios", ())]
         if len(set(names)) != len(names):
             raise ValidationError("Two scenarios have the same name.", "scenarios")
-        if data.get("include_baseline") is False:
-            raise ValidationError("Must be true: the baseline is what deltas are told against.", "include_baseline")
 
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> Asked[WhatIfJob]:
         metadata, scenarios = data.pop("metadata"), tuple(data.pop("scenarios"))
-        del data["include_baseline"]
         return Asked(WhatIfJob(scenarios=scenarios, **data), metadata)
+
+
+class Shares(Out):
+    """What each part of a blend weighs; together 1."""
+
+    network = fields.Float(metadata={"description": "What was learned."})
+    seasonal_change = fields.Float(metadata={"description": "The last value, and what was added to it a season ago."})
+    usual_level = fields.Float(metadata={"description": "The mean of the rows learned from."})
+    persistence = fields.Float(metadata={"description": "The last value."})
 
 
 class ServedBy(Out):
     """Who made the forecast."""
 
     kind = fields.String(
-        validate=validate.OneOf(FORECASTERS), metadata={"description": "The network, or the baseline that it did not beat."}
+        validate=validate.OneOf(FORECASTERS), metadata={"description": "The blend, or a baseline where too few rows were held back."}
     )
+    shares = fields.Dict(metadata=SOMETIMES | shaped("Shares"))
     model = fields.String(metadata=MODEL_ID)
     version = fields.String(metadata={"pattern": SEMVER})
 
@@ -146,6 +192,7 @@ class Served(Out):
     """Who made the baseline; model and version stand beside it."""
 
     kind = fields.String(validate=validate.OneOf(FORECASTERS))
+    shares = fields.Dict(metadata=SOMETIMES | shaped("Shares"))
 
 
 class Point(Out):
@@ -161,8 +208,10 @@ class History(Out):
     """What the forecast is compared with: the last thirty days, or those there are."""
 
     average = fields.Float()
+    deviation = fields.Float(metadata={"description": "Standard deviation of those observations."})
     percentile = fields.Float(validate=validate.Range(0, 100), metadata={"description": "Of the mean forecast among those observations."})
-    days = fields.Float()
+    days = fields.Float(metadata={"description": "Looked back on; thirty, or as many as there are."})
+    rows = fields.Integer(metadata={"description": "Observations behind these figures."})
 
 
 class Baseline(Out):
@@ -191,6 +240,9 @@ class Forecast(Baseline):
     entity = fields.String()
     unit = fields.String(allow_none=True, metadata={"description": "Of the target, as its channel tells it."})
     made_at = fields.String(metadata=DATE_TIME)
+    interpretation = fields.String(
+        metadata={"description": "One or two plain sentences that say what `history` and the channel's `direction` say. Never advice."}
+    )
     served_by = fields.Dict(metadata=shaped("ServedBy"))
     cached = fields.Boolean(metadata={"description": "It was made for an earlier request."})
     cache_expires_at = fields.String(metadata=DATE_TIME | SOMETIMES | {"description": "Until when it is served from the cache."})
@@ -205,7 +257,7 @@ class StoredForecast(Forecast):
 
 
 class UsedValue(Out):
-    """What the model read at one step; null where nothing was observed."""
+    """What the model read at one step, of the past or ahead; null where nothing was observed."""
 
     at = fields.String(metadata=DATE_TIME)
     value = fields.Float(allow_none=True)
@@ -238,11 +290,11 @@ class ScenarioForecast(Out):
 
 
 class WhatIfResult(Out):
-    """What a what-if brought: the baseline and every scenario, from one pass."""
+    """What a what-if brought: every scenario beside the baseline, from one pass."""
 
     entity = fields.String()
     served_by = fields.Dict(metadata=shaped("ServedBy"))
-    baseline = fields.Dict(metadata=shaped("Baseline"))
+    baseline = fields.Dict(metadata=SOMETIMES | shaped("Baseline", description="Left out with `include_baseline: false`."))
     scenarios = fields.List(fields.Dict(metadata=shaped("ScenarioForecast")))
     direction = fields.String(
         allow_none=True, validate=validate.OneOf(("higher", "lower")), metadata={"description": "Which way of the target is better."}

@@ -6,7 +6,7 @@ from marshmallow import INCLUDE, fields, validate
 
 from tasks.problems import CATALOGUE
 from webapp.schemas.fields import Out
-from webapp.schemas.shapes import SOMETIMES, shaped
+from webapp.schemas.shapes import DATE_TIME, SOMETIMES, shaped
 
 #: Codes of what can be wrong with one field.
 FAULTS = (
@@ -43,7 +43,7 @@ class Requirement(Out):
     name = fields.String()
     have = fields.Float()
     need = fields.Float()
-    unit = fields.String(validate=validate.OneOf(("row", "day", "share")))
+    unit = fields.String(validate=validate.OneOf(("row", "day", "share", "entity")))
     met = fields.Boolean()
     eta = fields.String(allow_none=True, metadata={"format": "date", "description": "Date when it will be met at the present pace."})
 
@@ -76,6 +76,10 @@ class Problem(Out):
     )
     channels = fields.List(fields.String(), metadata=SOMETIMES | {"description": "With `feature_missing`: those that are missing."})
     available = fields.List(fields.String(), metadata=SOMETIMES | {"description": "With `feature_missing`: those that are there."})
+    missing = fields.Dict(
+        values=fields.List(fields.String(metadata=DATE_TIME)),
+        metadata=SOMETIMES | {"description": "With `feature_missing`, of channels read over the horizon: the moments without a value."},
+    )
     scenario = fields.String(metadata=SOMETIMES | {"description": "With `scenario_out_of_bounds`: its name."})
     out_of_support = fields.List(
         fields.Dict(metadata=shaped("OutOfSupport")),

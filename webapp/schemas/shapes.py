@@ -6,24 +6,34 @@ from typing import Any
 
 from marshmallow import INCLUDE, fields, validate
 
+from ml.spec import CHOICES
 from webapp.schemas.fields import Out
 
-#: Who can answer a forecast: the network, or a naive baseline that it did not beat.
-FORECASTERS = ("lstm", "persistence", "seasonal_naive")
+#: Who can answer a forecast: the network, by its family, or a naive baseline that it did not beat.
+FORECASTERS = ("blend", *CHOICES["network"], "persistence", "seasonal_naive")
 #: What a training, a forecast or a what-if may remark on without failing.
 NOTICES = (
+    "alarms_left_out",
     "baseline_serves",
     "change_without_effect",
+    "channel_absent",
     "channel_vanished",
     "duplicates",
+    "entity_left_out",
+    "flat_channel",
+    "fold_left_out",
     "gaps",
     "intervals_pooled",
     "irregular",
+    "look_back_cut",
     "merged_rows",
     "out_of_order",
     "out_of_support",
+    "rows_dropped",
     "season_missing",
+    "seen_in_training",
     "stray_timestamps",
+    "threshold_extrapolated",
     "too_few_to_judge",
     "unusable_values",
     "window_shortened",
@@ -35,14 +45,17 @@ SOMETIMES = {"sometimes": True}
 SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)$"
 
 
-def shaped(*schemas: str, **about: Any) -> dict[str, Any]:
-    """Metadata of a member that holds one of these schemas, by their names."""
-    return {"shapes": schemas} | about
-
-
 def numbered(prefix: str) -> str:
     """Pattern of a public id."""
     return f"^{prefix}_[0-9A-HJKMNP-TV-Z]{{26}}$"
+
+
+MODEL_ID = {"pattern": numbered("mdl")}
+
+
+def shaped(*schemas: str, **about: Any) -> dict[str, Any]:
+    """Metadata of a member that holds one of these schemas, by their names."""
+    return {"shapes": schemas} | about
 
 
 class Notice(Out):

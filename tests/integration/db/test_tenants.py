@@ -255,6 +255,7 @@ REFERENCES = [key for table in OWNED for key in table.foreign_key_constraints if
 LOOSE = {
     ("versions", "job_id"): "a version outlives its job, which is purged",
     ("forecasts", "job_id"): "so does a forecast",
+    ("anomalies", "job_id"): "and an anomaly",
     ("jobs", "retry_of"): "so does a retry, and a finished row can never be changed to forget it",
 }
 

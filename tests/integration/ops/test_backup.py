@@ -32,8 +32,9 @@ from ops.backup import caution
 from ops.cli import main
 from ops.house import HouseError
 from tasks import submit
+from tasks.orders import PredictOrder, TrainOrder
 from tasks.reconcile import collect_orphans
-from tasks.submit import Asker, PredictOrder, TrainOrder
+from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, ingest, job, settings_for, tenant, wave, work_off, workshop
 from tests.support.servers import Servers, database
@@ -470,7 +471,7 @@ def test_a_database_that_holds_anything_of_ours_is_left_as_it_is(worked: Worked,
         before = content(shop.sessions)
         told = elsewhere.restore(worked.file)
         assert told.exit_code == 1
-        assert "The database holds activations, alembic_version, api_keys" in told.output
+        assert "The database holds activations, alembic_version, anomalies, api_keys" in told.output
         assert "nothing is overwritten" in told.output
         assert content(shop.sessions) == before
 

@@ -20,10 +20,11 @@ from ops.cli import main
 from ops.processes import wait_until
 from tasks import submit
 from tasks.dispatcher import Dispatcher
+from tasks.orders import PredictOrder, TrainOrder
 from tasks.reconcile import tidy_once
 from tasks.runtime import open_runtime
 from tasks.settings import Settings
-from tasks.submit import Asker, PredictOrder, TrainOrder
+from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, ingest, job, settings_for, tenant, wave, work_off, workshop
 from tests.support.role import Apart, apart, make_role, text_of

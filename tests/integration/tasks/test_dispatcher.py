@@ -15,8 +15,9 @@ from sqlalchemy import text
 
 from tasks import submit as submitting
 from tasks.dispatcher import Dispatcher
+from tasks.orders import TrainOrder
 from tasks.runtime import Runtime
-from tasks.submit import Asker, TrainOrder
+from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, ingest, tenant, wave
 

@@ -9,7 +9,7 @@ import pytest
 from db import entities
 from tasks import predict, submit
 from tasks.erase import follow, follow_all
-from tasks.submit import PredictOrder, TrainOrder
+from tasks.orders import PredictOrder, TrainOrder
 from tasks.workshop import Workshop
 from tests.support.memory import texts
 from tests.support.road import SMALL, ingest, job, tenant, wave, work_off

@@ -11,7 +11,8 @@ from sqlalchemy.exc import OperationalError
 
 from db.models import Job
 from tasks import submit
-from tasks.submit import Asker, TrainOrder
+from tasks.orders import TrainOrder
+from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support import road
 from tests.support.proxy import Proxy, proxy

@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from db import ledger
 from tasks import submit as submitting
+from tasks.orders import TrainOrder
 from tasks.reconcile import check_invariants, collect_orphans, reconcile_once
-from tasks.submit import TrainOrder
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, ingest, job, tenant, wave, work_off
 

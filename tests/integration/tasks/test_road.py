@@ -10,7 +10,7 @@ from ml.errors import InsufficientData, SpecInvalid
 from tasks import submit
 from tasks.jobs import WhatIfJob
 from tasks.lease import Lease
-from tasks.submit import PredictOrder, TrainOrder
+from tasks.orders import PredictOrder, TrainOrder
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, ingest, job, tenant, wave, work_off
 

@@ -14,8 +14,9 @@ from db.board import Board, Breaker, Event, Place, events_key, make_redis
 from tasks import lease, status, submit
 from tasks.execute import Work
 from tasks.lease import Lease
+from tasks.orders import PredictOrder, TrainOrder
 from tasks.reconcile import reconcile_once
-from tasks.submit import Asker, PredictOrder, TrainOrder
+from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.own_redis import own_server
 from tests.support.road import HANDLERS, SMALL, ingest, tenant, wave, work_off

@@ -19,8 +19,9 @@ from sqlalchemy import text
 
 from tasks import metrics, submit
 from tasks.dispatcher import Dispatcher
+from tasks.orders import TrainOrder
 from tasks.settings import environment, inherited
-from tasks.submit import Asker, TrainOrder
+from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.poisoned import PATIENT, POISON
 from tests.support.road import SMALL, ingest, job, tenant, wave

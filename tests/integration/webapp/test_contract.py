@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tasks.problems import CATALOGUE, problem
 from tests.support.asking import Place, settle
 from tests.support.contract import Contract, Operation, contract_of
 from tests.support.servers import Servers, database
+from tests.support.watched import judge, learn
 from tests.support.web import House, make_house, make_runtime
 from webapp.examples import EXAMPLES
 from webapp.schemas.jobs import OUTCOMES
@@ -156,7 +158,7 @@ def _naming(name: str, value: str) -> Provoked:
             return place.ask(operation, path=asked.path | {name: value})
         if any(each["name"] == name for each in operation.told.get("parameters", ())):
             return place.ask(operation, query={name: value})
-        members = {"entities": [value]} if "entities" in asked.body else {name: value}
+        members = {"entities": [value, value]} if "entities" in asked.body else {name: value}
         return place.ask(operation, body=asked.body | members)
 
     return provoke
@@ -196,12 +198,34 @@ def _too_little(world: World, operation: Operation, place: Place) -> TestRespons
     return place.ask(operation, body={"entity": "new", "recipe": "health-daily"})
 
 
+def _of_one_alone(world: World, operation: Operation, place: Place) -> TestResponse:
+    return place.ask(operation, body={"name": "alone", "selector": {"has_channel": "day_off"}, "recipe": "health-daily"})
+
+
+def _torn(world: World, operation: Operation, place: Place) -> TestResponse:
+    return place.ask(operation, body=place.asked(operation).body[:-30])
+
+
 def _as_it_is(world: World, operation: Operation, place: Place) -> TestResponse:
     return place.ask(operation)
 
 
 def _pinned(changes: Mapping[str, Any]) -> Provoked:
     return lambda _, operation, place: place.ask(operation, body=place.asked(operation).body | changes)
+
+
+def _based_on(base: Mapping[str, Any]) -> Provoked:
+    def provoke(world: World, operation: Operation, place: Place) -> TestResponse:
+        real = {name: value.format(**place.names) for name, value in base.items()}
+        return place.ask(operation, body=place.asked(operation).body | {"base": real})
+
+    return provoke
+
+
+def _based_on_pruned(world: World, operation: Operation, place: Place) -> TestResponse:
+    place.house.publish(place.caller, place.train(epochs=7))
+    place.caller.delete(f"/models/{place.names['model_id']}/versions/1.0.0")
+    return _based_on({"model": "{model_id}", "version": "1.0.0"})(world, operation, place)
 
 
 def _never_forecast(world: World, operation: Operation, place: Place) -> TestResponse:
@@ -218,6 +242,23 @@ def _pinned_to_pruned(world: World, operation: Operation, place: Place) -> TestR
     place.house.publish(place.caller, place.train(epochs=7))
     place.caller.delete(f"/models/{place.names['model_id']}/versions/1.0.0")
     return place.ask(operation, body=place.asked(operation).body | {"version": "1.0.0"})
+
+
+def _of_a_version(changes: Mapping[str, Any]) -> Provoked:
+    """The first example is of a recipe."""
+    return lambda _, operation, place: place.ask(operation, body={"entity": "user-42", "target": "rhr"} | changes)
+
+
+def _of_a_pruned_version(world: World, operation: Operation, place: Place) -> TestResponse:
+    place.house.publish(place.caller, place.train(epochs=7))
+    place.caller.delete(f"/models/{place.names['model_id']}/versions/1.0.0")
+    return _of_a_version({"version": "1.0.0"})(world, operation, place)
+
+
+def _undrawn(world: World, operation: Operation, place: Place) -> TestResponse:
+    body = {"entity": "user-42", "recipe": "health-daily", "folds": 2}
+    place.names = {**place.names, "job_id": place.caller.post("/backtests", body).json["id"]}
+    return place.ask(operation)
 
 
 def _stale(world: World, operation: Operation, place: Place) -> TestResponse:
@@ -251,12 +292,30 @@ def _failed_as(code: str) -> Provoked:
     return provoke
 
 
+def _watched_too_little(world: World, operation: Operation, place: Place) -> TestResponse:
+    return place.ask(operation, body={"entity": "user-42", "channels": ["rhr"]})
+
+
+def _judged_by_a_pruned_version(world: World, operation: Operation, place: Place) -> TestResponse:
+    learn(place.house, place.caller, place.watch(seed=7))
+    [detector] = place.caller.get("/models?kind=anomaly").json["data"]
+    place.caller.delete(f"/models/{detector['id']}/versions/1.0.0")
+    return place.ask(operation, body=place.asked(operation).body | {"version": "1.0.0"})
+
+
 _PIN = {"version": "9.9.9"}
 _NO_MODEL = {"target": "asleep_min", "version": "1.0.0"}
+_NEVER = {"entity": "server-7", "from": "2030-01-01"}
 _NO_VERSION = {"target": "asleep_min"}
 #: By operation and code, and by status where a code has two.
 OWN: Mapping[tuple[str, str], Provoked] = {
     ("train", "insufficient_data"): _too_little,
+    ("train", "model_not_found"): _based_on({"model": "mdl_none"}),
+    ("train", "version_not_found"): _based_on({"model": "{model_id}", "version": "9.9.9"}),
+    ("train", "version_pruned"): _based_on_pruned,
+    ("train", "no_active_version"): _based_on({"name": "user-43"}),
+    ("pretrain", "insufficient_data"): _of_one_alone,
+    ("import_base", "malformed_request"): _torn,
     ("predict", "version_not_found"): _pinned(_PIN),
     ("predict", "model_not_found"): _pinned(_NO_MODEL),
     ("predict", "no_active_version"): _pinned(_NO_VERSION),
@@ -265,6 +324,18 @@ OWN: Mapping[tuple[str, str], Provoked] = {
     ("what_if", "version_pruned"): _pinned_to_pruned,
     ("what_if", "model_not_found"): _pinned(_NO_MODEL),
     ("what_if", "no_active_version"): _pinned(_NO_VERSION),
+    ("backtest", "insufficient_data"): _too_little,
+    ("backtest", "version_not_found"): _of_a_version(_PIN),
+    ("backtest", "version_pruned"): _of_a_pruned_version,
+    ("backtest", "model_not_found"): _of_a_version(_NO_MODEL),
+    ("backtest", "no_active_version"): _of_a_version(_NO_VERSION),
+    ("get_chart", "job_not_finished"): _undrawn,
+    ("train_detector", "insufficient_data"): _watched_too_little,
+    ("detect_anomalies", "insufficient_data"): lambda _, operation, place: place.ask(operation, body=_NEVER),
+    ("detect_anomalies", "version_not_found"): _pinned(_PIN),
+    ("detect_anomalies", "version_pruned"): _judged_by_a_pruned_version,
+    ("detect_anomalies", "model_not_found"): _pinned({"model": "other", "version": "1.0.0"}),
+    ("detect_anomalies", "no_active_version"): _pinned({"model": "other"}),
     ("get_forecast", "forecast_not_found"): _never_forecast,
     ("get_artefact", "version_pruned"): _pruned,
     ("get_artefact", "artefact_corrupt"): _as_it_is,
@@ -290,8 +361,9 @@ def _unchanged(world: World, operation: Operation, place: Place) -> TestResponse
 
 def _waited_for(world: World, operation: Operation, place: Place) -> TestResponse:
     """The twin of an unfinished one that ends before anybody has to wait."""
-    job = place.ask(operation).json["id"]
-    place.house.compare(place.caller, job)
+    job, house = place.ask(operation).json["id"], place.house
+    deeds = {"what_if": house.compare, "backtest": house.look_back, "detect_anomalies": partial(judge, house)}
+    deeds[operation.id](place.caller, job)
     return place.ask(operation, headers=place.asked(operation).headers)
 
 
@@ -304,6 +376,8 @@ OTHERS: Mapping[tuple[str, int], Provoked] = {
     ("get_job", 304): _unchanged,
     ("get_artefact", 304): _unchanged,
     ("what_if", 200): _waited_for,
+    ("backtest", 200): _waited_for,
+    ("detect_anomalies", 200): _waited_for,
     ("watch_job", 204): _seen_to_the_end,
     ("readyz", 503): _in_house("lost"),
 }

@@ -17,6 +17,8 @@ from tasks.problems import problem
 from tests.support.asking import ask
 from tests.support.contract import contract_of
 from tests.support.listening import Heard, events
+from tests.support.watched import judge
+from tests.support.watched import learn as learn_usual
 from tests.support.web import Caller, House, make_house, make_runtime
 from webapp.examples import EXAMPLES, Example
 
@@ -46,11 +48,20 @@ def _train_again(house: House, caller: Caller, _: Any) -> None:
     house.publish(caller, caller.post("/models/train", body).json["id"])
 
 
+def _publish(house: House, caller: Caller, job: Any) -> None:
+    house.publish(caller, job["id"])
+
+
 #: What happens between two examples, where a worker does its part: by operation, and by how often it was shown before.
 DEEDS: Mapping[tuple[str, int], Deed] = {
     ("train", 0): _train,
+    ("pretrain", 0): _publish,
+    ("train", 3): _publish,
     ("predict", 0): lambda house, caller, job: house.forecast(caller, job["id"]),
     ("what_if", 0): lambda house, caller, job: house.compare(caller, job["id"]),
+    ("backtest", 0): lambda house, caller, job: house.look_back(caller, job["id"]),
+    ("train_detector", 0): lambda house, caller, job: learn_usual(house, caller, job["id"]),
+    ("detect_anomalies", 0): lambda house, caller, job: judge(house, caller, job["id"]),
     ("retry_job", 0): _train_again,
     ("list_jobs", 0): _fail_item,
     ("list_activations", 0): lambda house, *_: house.shelve(),

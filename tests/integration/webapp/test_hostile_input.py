@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from sqlalchemy import Engine
 from tests.support import hostile
 from tests.support.hostile import PARAMETER, WRITES, Steps, Write
 from tests.support.tables import contents
-from tests.support.web import API, Caller, House, make_house, make_runtime
+from tests.support.watched import learn
+from tests.support.web import API, START, Caller, House, days, make_house, make_runtime
 from webapp.pages import encode
 from webapp.problems import pointer
 
@@ -26,11 +28,19 @@ WITH_BODIES = [key for key, write in WRITES.items() if write.bodies]
 @pytest.fixture
 def ids(house: House, trained: Caller) -> dict[str, str]:
     """What the paths of WRITES name. `u` has all that their bodies name."""
-    assert trained.put("/entities/u", {"kind": "user", "attributes": hostile.OWN}).status_code == 200
+    trained.post("/entities/v/observations", {"observations": days(60)})
+    for entity in ("u", "v"):
+        assert trained.put(f"/entities/{entity}", {"kind": "user", "attributes": hostile.OWN}).status_code == 200
     more = [{"channel": "hrv", "at": f"2026-01-{day:02}T00:00:00Z", "value": 40 + day % 5} for day in range(1, 32)]
-    assert trained.post("/entities/u/observations", {"observations": more}).status_code == 200
-    second = trained.post("/models/train", {"entity": "u", "recipe": "health-daily", "spec": {"seed": 3}}).json["id"]
-    house.publish(trained, second)
+    since = days(5, start=START + timedelta(days=61))  # the versions: a backtest has something to forecast
+    assert trained.post("/entities/u/observations", {"observations": more + since}).status_code == 200
+    known_ahead = {"entity": "u", "recipe": "health-daily", "spec": {"seed": 3, "future_covariates": ["day_off"]}}
+    house.publish(trained, trained.post("/models/train", known_ahead).json["id"])
+    shared = {"name": "hearts", "entities": ["u", "v"], "recipe": "health-daily"}
+    house.publish(trained, trained.post("/models/pretrain", shared).json["id"])
+    busy = [{"at": (START + timedelta(days=31, hours=n)).isoformat(), "cpu_usage": 40 + n % 7} for n in range(120)]
+    assert trained.post("/entities/u/observations", {"rows": busy}).status_code == 200
+    learn(house, trained, trained.post("/anomalies/train", {"entity": "u"}).json["id"])
     job = trained.post("/predict", {"entity": "u", "target": "rhr"}).json["id"]
     return {"model": trained.get("/models").json["data"][0]["id"], "job": job}
 
@@ -116,7 +126,7 @@ def _fields(document: Any, schema: Any, steps: tuple[str, ...] = ()) -> Iterator
 
 def test_the_good_bodies_are_good(trained: Caller, ids: dict[str, str]) -> None:
     for (method, _), write in WRITES.items():
-        for body in write.bodies:
+        for body in bodies(write, ids):
             answer = trained.call(method, write.path.format(**ids), body)
             assert answer.status_code in (200, 202), (write.path, body, answer.text)
 
@@ -124,10 +134,14 @@ def test_the_good_bodies_are_good(trained: Caller, ids: dict[str, str]) -> None:
 # Bodies
 
 
+def bodies(write: Write, ids: Mapping[str, str]) -> list[Any]:
+    return [hostile.about(body, ids) for body in write.bodies]
+
+
 def places(ids: dict[str, str]) -> Iterator[tuple[str, str, Write, Mapping[str, Any], Steps, Any]]:
     """Every place in every good body: method, path, the route, the body, the steps to the place, and the good value."""
     for (method, _), write in WRITES.items():
-        for body in write.bodies:
+        for body in bodies(write, ids):
             yield from ((method, write.path.format(**ids), write, body, steps, good) for steps, good in hostile.nodes(body, write.free))
 
 
@@ -163,7 +177,7 @@ def test_null_is_taken_or_refused_at_its_place(engine: Engine, trained: Caller, 
 
 def test_unknown_fields_at_every_level(watch: Watch, trained: Caller, ids: dict[str, str]) -> None:
     for (method, _), write in WRITES.items():
-        for body in write.bodies:
+        for body in bodies(write, ids):
             for steps, inside in [((), body), *hostile.nodes(body, write.free)]:
                 if isinstance(inside, Mapping) and not write.free & set(steps):
                     wrong = hostile.replaced(body, steps, {**inside, "surprise": 1})
@@ -184,8 +198,15 @@ def test_moments_in_rows(watch: Watch, trained: Caller, mimetype: str) -> None:
 TOO_LONG: list[tuple[tuple[str, str], Steps, Any]] = [
     (("PUT", "/entities/<name:entity>"), ("channels",), [{"name": f"c{n}"} for n in range(1001)]),
     (("PUT", "/entities/<name:entity>"), ("attributes",), {f"a{n}": n for n in range(65)}),
-    (("POST", "/models/train"), ("spec", "covariates"), [f"c{n}" for n in range(201)]),
+    (("POST", "/models/train"), ("spec", "covariates"), [f"c{n}" for n in range(64)]),
+    (("POST", "/models/train"), ("spec", "future_covariates"), [f"c{n}" for n in range(64)]),
+    (("POST", "/models/train"), ("spec", "rolling"), [7] * 5),
+    (("POST", "/models/pretrain"), ("entities",), [f"e{n}" for n in range(100_001)]),
+    (("POST", "/models/pretrain"), ("entities",), ["u"]),
+    (("POST", "/predict"), ("future",), {f"c{n}": [1] for n in range(65)}),
+    (("POST", "/predict"), ("future",), {"day_off": [1] * 169}),
     (("POST", "/models/train"), ("metadata",), {f"a{n}": n for n in range(17)}),
+    (("POST", "/anomalies/train"), ("channels",), [f"c{n}" for n in range(33)]),
     (("POST", "/predict/batch"), ("entities",), [f"e{n}" for n in range(100_001)]),
     (("POST", "/predict/batch"), ("targets",), [f"t{n}" for n in range(51)]),
     (("POST", "/predict/what-if"), ("scenarios",), [{"name": f"s{n}", "changes": [hostile.CHANGE]} for n in range(21)]),
@@ -244,6 +265,12 @@ FLOODS: Mapping[str, tuple[str, str, bytes]] = {
     "wrong names": ("/models/train", JSON, b'{"recipe": "health-daily", "entities": [' + b'"",' * 99_999 + b'""]}'),
     "a million lists": ("/models/train", JSON, b'{"recipe": "r", "metadata": {"a": [' + b"[]," * 1_000_000 + b"1]}}"),
     "more lists": ("/models/train", JSON, b"[" + b"[]," * 4_000_000 + b"1]"),
+    "a wide future": (
+        "/predict",
+        JSON,
+        b'{"entity": "u", "target": "rhr", "future": {' + b",".join(b'"%d": 1' % n for n in range(500_000)) + b"}}",
+    ),
+    "a long future": ("/predict", JSON, b'{"entity": "u", "target": "rhr", "future": {"a": [' + b"1," * 4_000_000 + b"1]}}"),
     "a wide row": ("/entities/u/observations", JSON, b'{"rows": [{' + b",".join(b'"%d": 1' % n for n in range(500_000)) + b"}]}"),
     "long names": ("/entities/u/observations", "application/x-ndjson", (b'{"' + b"x" * 100_000 + b'": 1}\n') * 100),
     "empty lines": ("/entities/u/observations", "application/x-ndjson", b"{}" + b"\n" * 8_000_000),
@@ -279,6 +306,7 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "name": NO_NAMES,
     "channel": NO_NAMES,
     "recipe": NO_NAMES,
+    "severity": NO_WORDS,
     "target": NO_NAMES,
 }
 #: An entity's kind is any text.
@@ -472,7 +500,8 @@ def test_tags_that_do_not_match(watch: Watch, trained: Caller, ids: dict[str, st
 
 def test_idempotency_keys(watch: Watch, trained: Caller, ids: dict[str, str]) -> None:
     for key in ("", "x" * 256, "\xe9", "a\x00b", "a\x7f", "\t"):
-        for rule in (("POST", "/models/train"), ("POST", "/predict"), ("POST", "/predict/batch"), ("POST", "/predict/what-if")):
+        rules = ("/models/train", "/predict", "/predict/batch", "/predict/what-if", "/backtests")
+        for rule in (("POST", path) for path in rules):
             problem = watch.refused(trained, "POST", rule[1], body=WRITES[rule].bodies[0], headers={"Idempotency-Key": key})
             assert points_at(problem, ("headers", "Idempotency-Key")), problem
 

@@ -11,8 +11,8 @@ from tests.support.asking import Place, rows_of, settle
 from tests.support.contract import Contract, Operation, contract_of
 from tests.support.web import Caller, House, days
 
-#: Parameters and members of bodies that name a thing of a tenant, and where `mine` has one. A list of such names is one, too.
-NAMES = {"entity": "entity", "entities": "entity", "model_id": "model_id", "semver": "semver", "job_id": "job_id", "target": "target"}
+#: Parameters and members of bodies that name a thing of a tenant, or hold such a name. A list of such names is one, too.
+NAMES = {"entity", "entities", "model_id", "semver", "job_id", "target", "base"}
 #: Those that name nothing of anybody's alone. What a model or a version is called means something only beside an entity or a model.
 PLAIN = {
     *("limit", "cursor", "kind", "state", "wait", "channel", "from", "to", "recipe", "name", "code"),
@@ -29,12 +29,18 @@ PLAIN = {
         "scenarios",
         "bounds",
         "include_baseline",
+        "folds",
+        "hours",
+        "severity",
+        "future",
     ),
 }
 #: Making something under a name is everyone's right: names of entities are each tenant's own.
-OWN = {"put_entity", "post_observations"}
+OWN = {"put_entity", "post_observations", "import_base"}
 #: Operations that name nothing: lists of one's own things, and what is the same for all.
 LISTS = {"list_entities", "list_models", "list_jobs"}
+#: Its body is no JSON; the name in its query is a new thing's.
+MAKES = {"import_base"}
 SAME_FOR_ALL = {"list_recipes"}
 
 
@@ -80,7 +86,7 @@ def ways(contract: Contract, operation: Operation, mine: Place) -> Iterator[dict
     told = members(contract, operation)
     in_query = {each["name"] for each in operation.told.get("parameters", ()) if each["in"] == "query"}
     for name in sorted(told & {"entity", "entities"}):
-        value = "user-42" if name == "entity" else ["user-42"]
+        value = "user-42" if name == "entity" else ["user-42", "user-42"]
         others = {key: inner for key, inner in (asked.body or {}).items() if key not in ("entity", "entities", "selector")}
         yield {"query": {name: value}} if name in in_query else {"body": others | {name: value}}
 
@@ -88,14 +94,14 @@ def ways(contract: Contract, operation: Operation, mine: Place) -> Iterator[dict
 def test_every_name_is_one_of_those_known_here(contract: Contract) -> None:
     """A new parameter or member must be said to name a thing of a tenant, or not to."""
     for operation in guarded(contract):
-        assert members(contract, operation) <= NAMES.keys() | PLAIN, operation.id
+        assert members(contract, operation) <= NAMES | PLAIN, operation.id
 
 
 def test_every_operation_with_every_id_of_another_tenant(house: House, contract: Contract, mine: Place) -> None:
     other, before = Place(house, house.caller("another"), mine.names), rows_of(house, mine.caller.tenant_id)
     for operation in guarded(contract):
         found = list(ways(contract, operation, mine))
-        assert found or operation.id in LISTS | SAME_FOR_ALL, f"nobody said what {operation.id} can name"
+        assert found or operation.id in LISTS | SAME_FOR_ALL | MAKES, f"nobody said what {operation.id} can name"
         for changes in found if operation.id not in OWN else ():
             answer = other.ask(operation, **changes)
             where = f"{operation.id} {changes}: {answer.text[:300]}"
@@ -124,7 +130,7 @@ def test_what_is_the_same_for_all(house: House, contract: Contract, mine: Place)
 def test_the_same_name_is_another_entity(house: House, contract: Contract, mine: Place) -> None:
     other, before = Place(house, house.caller("another"), mine.names), rows_of(house, mine.caller.tenant_id)
     for name in OWN:
-        assert other.ask(contract.operations[name]).status_code == 200
+        assert other.ask(contract.operations[name]).status_code in (200, 201)
     assert other.caller.delete("/entities/user-42").status_code == 204
     assert rows_of(house, mine.caller.tenant_id) == before
 
@@ -132,6 +138,27 @@ def test_the_same_name_is_another_entity(house: House, contract: Contract, mine:
 def test_a_selector_finds_only_ones_own(house: House, mine: Place) -> None:
     answer = house.caller("another").post("/models/train", {"selector": {}, "recipe": "health-daily"})
     assert (answer.status_code, answer.json["code"]) == (404, "entity_not_found")
+
+
+def test_a_base_of_another_tenant_does_not_exist(house: House, mine: Place) -> None:
+    """Neither by the id of a model of it, nor by the name of a base."""
+    shared = mine.caller.post("/models/pretrain", {"name": "hearts", "entities": ["user-42", "user-43"], "recipe": "health-daily"}).json
+    house.publish(mine.caller, shared["id"])
+    [base] = mine.caller.get("/models?kind=base").json["data"]
+    other, before = settle(house, "another").caller, rows_of(house, mine.caller.tenant_id)
+    train = {"entity": "user-42", "recipe": "health-daily", "target": "rhr"}
+    for told, code in (
+        ({"model": base["id"]}, "model_not_found"),
+        ({"model": base["id"], "version": "1.0.0"}, "model_not_found"),
+        ({"model": mine.names["model_id"]}, "model_not_found"),
+        ({"name": "hearts"}, "entity_not_found"),
+    ):
+        for body in (train | {"base": told}, {"entities": ["user-42"], "recipe": "health-daily", "base": told}):
+            answer = other.post("/models/train", body)
+            assert (answer.status_code, answer.json["code"]) == (404, code), (body, answer.text)
+    assert other.get("/models?kind=base").json["data"] == []
+    assert rows_of(house, mine.caller.tenant_id) == before
+    assert mine.caller.post("/models/train", train | {"base": {"name": "hearts"}}).json["spec"]["base"]["model"] == base["id"]
 
 
 def test_an_idempotency_key_is_ones_own(ready: Caller, other: Caller) -> None:

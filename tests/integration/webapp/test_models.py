@@ -24,7 +24,7 @@ def test_a_model_shows_who_serves_and_who_came_last(trained: Caller, model: str)
     assert found["active_version"] == found["latest_version"]
     assert answer.headers["ETag"] == '"1.1.0"'
     version = found["active_version"]
-    assert (version["version"], version["model"], version["active"], version["served_by"]) == ("1.1.0", model, True, "lstm")
+    assert (version["version"], version["model"], version["active"], version["served_by"]) == ("1.1.0", model, True, "blend")
     assert version["artefact"] == {"sha256": "ab" * 32, "bytes": 1234}
     assert version == trained.get(found["links"]["versions"].removeprefix("/api/v1") + "/1.1.0").json
 
@@ -129,6 +129,11 @@ def test_recipes(me: Caller) -> None:
     found = {r["name"]: r for r in me.get("/recipes").json["data"]}
     assert {"pv-power", "health-daily", "device-metric"} <= found.keys()
     health = found["health-daily"]
-    assert (health["spec"]["window"], health["spec"]["epochs"], health["targets"][0]) == (30, 100, "rhr")
+    assert (health["spec"]["window"], health["spec"]["epochs"], health["targets"][0]) == (30, 30, "rhr")
     assert health["gate"]["production_mape"] == 15
     assert {"name", "of", "measure", "minimum", "group"} == health["needs"][0].keys()
+    assert (health["spec"]["rolling"], health["joint"], health["available"]) == ([7], False, None)
+    climate, price = found["sensor-climate"], found["price-week"]
+    assert (climate["joint"], climate["targets"]) == (True, ["temperature", "humidity"])
+    assert (price["available"], price["spec"]["network"], price["spec"]["positive"]) == ("is_available", "seq2seq", True)
+    assert not {"targets", "covariates", "future_covariates", "available"} & price["spec"].keys(), "the request and the data decide"

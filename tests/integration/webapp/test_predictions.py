@@ -133,12 +133,73 @@ def test_a_what_if_keeps_what_was_asked(trained: Caller) -> None:
     assert trained.post("/predict/what-if", WHAT_IF | {"bounds": "clamp"}).json["deduplicated"] is True
 
 
-def test_the_future_is_refused_in_a_sentence(trained: Caller) -> None:
-    future = {"name": "s", "changes": [{"channel": "rhr", "op": "set", "value": 1, "steps": {"future": 3}}]}
-    answer = trained.post("/predict/what-if", WHAT_IF | {"scenarios": [future]})
+@pytest.fixture
+def planned(house: House, trained: Caller) -> Caller:
+    """A caller whose version 1.1.0 of `u` knows ahead which days are off."""
+    told = {"entity": "u", "recipe": "health-daily", "spec": {"future_covariates": ["day_off"]}}
+    house.publish(trained, trained.post("/models/train", told).json["id"])
+    return trained
+
+
+def ahead(channel: str, steps: int) -> dict[str, Any]:
+    return {"scenarios": [{"name": "s", "changes": [{"channel": channel, "op": "set", "value": 1, "steps": {"future": steps}}]}]}
+
+
+def test_a_what_if_changes_what_is_known_ahead(planned: Caller) -> None:
+    answer = planned.post("/predict/what-if", WHAT_IF | ahead("day_off", 7) | {"include_baseline": False})
+    assert (answer.status_code, answer.json["spec"]["include_baseline"]) == (202, False)
+    assert answer.json["spec"]["scenarios"][0]["changes"][0]["steps"] == {"future": 7}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (ahead("rhr", 3), "known ahead: day_off"),
+        (ahead("day_off", 8), "forecasts 1 to 7 steps"),
+        (ahead("day_off", 3) | {"version": "1.0.0"}, "known ahead: no channel"),
+    ],
+)
+def test_a_future_that_is_not_known_is_refused_in_a_sentence(planned: Caller, change: dict[str, Any], said: str) -> None:
+    answer = planned.post("/predict/what-if", WHAT_IF | change)
     [error] = answer.json["errors"]
-    assert (answer.status_code, error["pointer"], error["code"]) == (422, "/scenarios/0/changes/0/steps", "not_supported")
-    assert "no model of today" in error["detail"]
+    assert (answer.status_code, error["pointer"]) == (422, "/scenarios/0/changes/0/steps")
+    assert said in error["detail"]
+
+
+OFF = {"day_off": [0, 0, 1, 1, 0, 0, 0]}
+
+
+def test_a_future_of_ones_own_travels_with_the_job(planned: Caller) -> None:
+    for path, body in (("/predict", PREDICT), ("/predict/what-if", WHAT_IF)):
+        answer = planned.post(path, body | {"future": OFF})
+        assert (answer.status_code, answer.json["spec"]["future"]) == (202, OFF)
+        assert planned.post(path, body | {"future": OFF}).json["deduplicated"] is True
+        assert planned.post(path, body).json["spec"]["future"] is None
+        assert planned.post(path, body | {"horizon": 3, "future": {"day_off": [0, 0, 1]}}).status_code == 202
+
+
+def test_a_future_of_ones_own_is_not_answered_from_the_cache(house: House, planned: Caller) -> None:
+    house.forecast(planned, planned.post("/predict", PREDICT).json["id"])
+    assert planned.post("/predict", PREDICT).status_code == 200
+    assert planned.post("/predict", PREDICT | {"future": {}}).status_code == 200
+    assert planned.post("/predict", PREDICT | {"future": OFF}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"future": {"rhr": [1] * 7}}, "knows ahead: day_off"),
+        ({"future": OFF | {"a.b/c": [1] * 7}}, "'a.b/c'"),
+        ({"future": {"day_off": [0, 1]}}, "2 numbers; the forecast has 7 steps"),
+        ({"future": {"day_off": [0, 1]}, "horizon": 3}, "2 numbers; the forecast has 3 steps"),
+        ({"future": OFF, "version": "1.0.0"}, "knows ahead: no channel"),
+    ],
+)
+def test_a_future_that_the_version_does_not_read_is_refused(planned: Caller, change: dict[str, Any], said: str) -> None:
+    for path, body in (("/predict", PREDICT), ("/predict/what-if", WHAT_IF)):
+        answer = planned.post(path, body | change)
+        assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/future")
+        assert said in answer.json["detail"]
 
 
 def test_the_newest_forecast(house: House, trained: Caller) -> None:

@@ -6,7 +6,21 @@ import subprocess
 import sys
 
 HEAVY = ("numpy", "torch", "pandas", "sklearn", "pyarrow", "safetensors", "scipy")
-LIGHT = ("tenants", "entities", "observations", "forecasts", "registry", "board", "cache", "meter", "census", "models", "session", "errors")
+LIGHT = (
+    "anomalies",
+    "tenants",
+    "entities",
+    "observations",
+    "forecasts",
+    "registry",
+    "board",
+    "cache",
+    "meter",
+    "census",
+    "models",
+    "session",
+    "errors",
+)
 
 
 def test_memory_is_imported_without_numbers() -> None:

@@ -128,7 +128,7 @@ def test_a_network_that_guesses_has_hardly_a_share() -> None:
     assert found.blend.shares[NETWORK] < 0.05
 
 
-@pytest.mark.parametrize("rows", range(36, 61, 4))
+@pytest.mark.parametrize("rows", range(42, 56, 2))
 def test_too_few_rows_to_judge_are_served_by_a_baseline_and_said(rows: int) -> None:
     """By the rows held back, of which there are as many as the stop and calibrate parts hold."""
     case = prepare("one", series.one(np.random.default_rng(rows).standard_normal(rows).cumsum()), HOURLY.override({"window": 10}))

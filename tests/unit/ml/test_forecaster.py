@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from ml.blend import LAST_VALUE, NETWORK, SEASONAL_CHANGE, USUAL_LEVEL
+from ml.blend import LAST_VALUE, NETWORK, SEASONAL_CHANGE, USUAL_LEVEL, Blend
 from ml.errors import FeatureMissing, InsufficientRecentData, ModelError, SpecInvalid
 from ml.evaluation import answers, origins_of, served
 from ml.fitted import Fitted
@@ -302,6 +302,15 @@ def test_a_season_that_is_not_there_is_said(walk: Pair) -> None:
     seasonal = plainly(fitted, "seasonal_naive")
     codes = [[w["code"] for w in said(forecast([(seasonal, tail(raw, rows))])[0]).warnings] for rows in (5, 30)]
     assert codes == [["season_missing"], []]
+
+
+@pytest.mark.parametrize(("share", "noted"), [(0.1, True), (0.09, False)])
+def test_a_blend_says_it_too_where_the_season_has_a_part(shifted: Pair, share: float, noted: bool) -> None:
+    fitted, raw = shifted
+    shares = {NETWORK: 1 - share, SEASONAL_CHANGE: share, USUAL_LEVEL: 0.0, LAST_VALUE: 0.0}
+    leaning = dataclasses.replace(fitted, spec=fitted.spec.override({"window": 12}), blend=Blend(shares, 0.0))
+    found = [said(forecast([(leaning, tail(raw, rows))])[0]).warnings for rows in (23, 60)]
+    assert [any(w["code"] == "season_missing" for w in warnings) for warnings in found] == [noted, False]
 
 
 def test_a_covariate_that_fell_silent_is_said(health: Pair) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from ml.errors import SpecInvalid
@@ -66,3 +69,9 @@ def test_a_fault_names_the_table_the_field_and_the_fix(content: str, field: str,
         with_file(RECIPES, content)
     assert refused.value.field == field
     assert fix in refused.value.detail
+
+
+def test_the_example_in_the_manual_works() -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    [content] = re.findall(r"```toml\n(.*?)```", manual, re.DOTALL)
+    assert content.strip() == BOILER.strip()

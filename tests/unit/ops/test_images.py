@@ -373,9 +373,8 @@ def test_volumes_are_written_by_those_who_must() -> None:
     assert {mount[1] for mount in mounts} == set(COMPOSE["volumes"])
     artefacts = {mount[0]: mount[2:] for mount in mounts if mount[1] == "models"}
     home = image_environment("Dockerfile.gpu-worker")["MODEL_DIR"]
-    assert artefacts["web"] == (home, "ro")
-    # The dispatcher deletes those that no version names any more, and a restore brings some.
-    writers = {"dispatcher", "tools", *(service for service in SERVICES if service.startswith("worker-"))}
+    # The dispatcher deletes those that no version names any more; a restore and an import bring some.
+    writers = {"dispatcher", "tools", "web", *(service for service in SERVICES if service.startswith("worker-"))}
     assert {service for service, how in artefacts.items() if how == (home,)} == writers
     for service in artefacts:
         assert SERVICES[service]["environment"]["MODEL_DIR"] == home

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
+from ml.anomaly.spec import DetectorSpec
 from ml.spec import ModelSpec
-from tasks.jobs import QUEUES, SERVES, JobSpec, PredictJob, TrainJob, WhatIfJob, digest
+from tasks.jobs import (
+    QUEUES,
+    SERVES,
+    AnomalyDetectJob,
+    AnomalyTrainJob,
+    BacktestJob,
+    BaseRef,
+    ImportJob,
+    JobSpec,
+    PredictJob,
+    PretrainJob,
+    TrainJob,
+    WhatIfJob,
+    digest,
+)
 
 SCENARIO = {"name": "more sleep", "changes": [{"channel": "asleep_min", "op": "add", "value": 60, "steps": {"last": 3}}]}
 JOBS: list[JobSpec] = [
@@ -15,6 +31,16 @@ JOBS: list[JobSpec] = [
     PredictJob("user-42", "rhr", 7, 0.9, "1.0.2"),
     PredictJob("user-42", "rhr"),
     WhatIfJob("user-42", "rhr", 7, 0.9, scenarios=[SCENARIO], bounds="clamp"),
+    TrainJob("user-42", "health-daily", ModelSpec(("rhr",), rolling=(7,)), "rhr", base=BaseRef("mdl_1", "1.0.0")),
+    PretrainJob("user-42", "health-daily", ModelSpec(("rhr",), future_covariates=("day_off",)), ("a", "b"), "never", 168.0),
+    ImportJob("user-42", None, ModelSpec(("rhr",), network="seq2seq"), "ab" * 32, 4096, "always"),
+    PredictJob("user-42", "rhr", 2, future={"day_off": [0.0, 1.0]}),
+    WhatIfJob("user-42", "rhr", scenarios=[SCENARIO], include_baseline=False),
+    BacktestJob("user-42", "rhr", "health-daily", ModelSpec(("rhr",), window=30), 4, 168.0),
+    BacktestJob("user-42", "rhr", version="1.0.2", begin=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+    AnomalyTrainJob("user-42", "device-anomaly", DetectorSpec(("rhr", "steps"), trees=50, cadence_s=60.0), "rhr", "never", 168.0),
+    AnomalyDetectJob("user-42", "rhr", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+    AnomalyDetectJob("user-42", "rhr", datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC), "1.0.2"),
 ]
 
 
@@ -30,7 +56,7 @@ def test_a_job_goes_to_a_queue_that_some_worker_serves(job: JobSpec) -> None:
 
 
 def test_operators_read_entity_and_target() -> None:
-    assert [job.label for job in JOBS] == ["user-42 rhr"] * 4
+    assert [job.label for job in JOBS] == ["user-42 rhr"] * len(JOBS)
 
 
 def test_every_queue_is_served_once() -> None:

@@ -14,8 +14,9 @@ from sqlalchemy import create_engine
 
 from db.models import TERMINAL, UNFINISHED
 from ml.baselines import NAIVE
+from ml.blend import BLEND
 from ml.errors import ModelError
-from ml.fitted import LSTM
+from ml.spec import CHOICES
 from tasks.problems import CATALOGUE, problem
 from tests.support.contract import contract_of
 from tests.support.web import make_house, make_runtime
@@ -213,9 +214,9 @@ def test_answers_are_told_strictly(document: dict[str, Any]) -> None:
 
 def test_the_words_agree_with_those_who_speak_them() -> None:
     """The document's closed vocabularies are written down apart from the code that uses them, some of which web processes cannot import."""
-    source = "".join(path.read_text() for path in (Path(__file__).parents[3] / "ml").glob("*.py"))
+    source = "".join(path.read_text() for room in ("ml", "tasks") for path in (Path(__file__).parents[3] / room).rglob("*.py"))
     assert set(re.findall(r"notice\(\s*\"(\w+)\"", source)) == set(shapes.NOTICES)
-    assert set(shapes.FORECASTERS) == {LSTM, *NAIVE}
+    assert set(shapes.FORECASTERS) == {BLEND, *CHOICES["network"], *NAIVE}
     assert set(jobs.STATES) == {*UNFINISHED, *TERMINAL}
     edge = "".join(path.read_text() for path in (Path(__file__).parents[3] / "webapp").glob("*.py"))
     said = re.findall(r'(?:\bfault\(|_Wrong\(where).*?, "(\w+)", ', edge)

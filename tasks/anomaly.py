@@ -1,0 +1,198 @@
+"""The watch at work: a detector learned and published, and rows judged by the one that serves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from db import anomalies, entities, observations, registry
+from db.errors import NotFound
+from db.models import Entity, Json, Version
+from db.sources import stored
+from ml.anomaly.artifact import save_detector
+from ml.anomaly.detector import Anomaly, Detection, Detector
+from ml.anomaly.spec import FOREST
+from ml.anomaly.watch import detect, train_detector
+from ml.series import Notice, RawChannels, moment, notice
+from tasks.alarms import ANOMALY, MOST_ROWS
+from tasks.execute import Work
+from tasks.jobs import AnomalyDetectJob, AnomalyTrainJob
+from tasks.questions import serving
+from tasks.readiness import since
+from tasks.workshop import Workshop
+
+#: Rows held back with which a detector passes its gate: fewer say next to nothing of how rare a score is.
+HELD_BACK = 30
+
+
+def anomaly_train(shop: Workshop, works: Sequence[Work]) -> None:
+    """Train each detector in hand."""
+    for work in works:
+        with work.outcome():
+            _train(shop, work)
+
+
+def anomaly_detect(shop: Workshop, works: Sequence[Work]) -> None:
+    """Judge the rows of each detection in hand."""
+    for work in works:
+        with work.outcome():
+            _detect(shop, work)
+
+
+def _train(shop: Workshop, work: Work) -> None:
+    job = AnomalyTrainJob.from_dict(work.job.spec)
+    work.progress("fetch", fraction=0.0)
+    with shop.sessions() as session:
+        entity = entities.get(session, work.job.tenant_id, job.entity)
+        raw, notices = _history(session, entity, job)
+    work.progress("fit", fraction=0.1)
+    detector = train_detector(job.entity, raw, job.spec, lambda: _alive(work))
+    work.progress("publish", fraction=0.95)
+    new = _version(shop, work, job, replace(detector, warnings=(*notices, *detector.warnings)))
+
+    def write(session: Session) -> tuple[Json, Sequence[Json]]:
+        return _result(_publish(shop, session, work, job, new), detector), new.warnings
+
+    work.publish(write)
+
+
+def _alive(work: Work) -> None:
+    work.lease.alive()
+    work.lease.check(work.job.id)
+
+
+def _history(session: Session, entity: Entity, job: AnomalyTrainJob) -> tuple[RawChannels, list[Notice]]:
+    """As far back as the job looks, and no more rows of a channel than a detector learns from; where there are more, that is said."""
+    channels = job.spec.channels
+    begin = since([observations.newest(session, entity.id, channels)], job.look_back_hours)
+    raw = stored.fetch(session, entity.id, channels, since=begin, last_rows=MOST_ROWS + 1)
+    cut = [name for name in channels if len(raw[name][0]) > MOST_ROWS]
+    said = [notice("look_back_cut", f"Only the newest {MOST_ROWS} rows of {name} were learned from.", channel=name) for name in cut]
+    return {name: (times[-MOST_ROWS:], values[-MOST_ROWS:]) for name, (times, values) in raw.items()}, said
+
+
+def _version(shop: Workshop, work: Work, job: AnomalyTrainJob, detector: Detector) -> registry.NewVersion:
+    saved = save_detector(detector, shop.settings.model_dir)
+    return registry.NewVersion(
+        job_id=work.job.id,
+        fence=work.claim.fence,
+        recipe=job.recipe,
+        target=job.model,
+        spec=job.spec.as_dict(),
+        spec_hash=job.spec.fingerprint(),
+        signature=replace(job.spec, channels=detector.channels).signature(),
+        served_by=FOREST,
+        metrics=detector.summary(),
+        gate=_gate(detector),
+        warnings=list(detector.warnings),
+        artefact_sha256=saved.sha256,
+        artefact_bytes=saved.bytes,
+        data_from=detector.data_from,
+        data_until=detector.data_until,
+    )
+
+
+def _gate(detector: Detector) -> Json:
+    """A detector cannot be compared with another: nobody says which rows were unusual. It has to know how rare its scores are."""
+    met = detector.held_back >= HELD_BACK
+    check = {"name": "held_back_rows", "have": detector.held_back, "need": HELD_BACK, "met": met}
+    return {"passed": met, "checks": [check], "production_ready": None}
+
+
+def _publish(shop: Workshop, session: Session, work: Work, job: AnomalyTrainJob, new: registry.NewVersion) -> Version:
+    """Raises NotFound for an entity erased meanwhile."""
+    if work.job.model_id is None:
+        raise NotFound("entity", job.entity)
+    tenant_id, model_id = work.job.tenant_id, work.job.model_id
+    passed = bool(new.gate["passed"])
+    version = registry.publish(session, tenant_id, model_id, new, activation=job.activation, gate_passed=passed, actor=work.job.id)
+    registry.prune(session, tenant_id, model_id, shop.settings.keep_versions)
+    return version
+
+
+def _result(version: Version, detector: Detector) -> Json:
+    metrics = version.metrics
+    return {
+        "model": version.model_id,
+        "version": version.semver,
+        "active": version.active,
+        "served_by": version.served_by,
+        "features": metrics["features"],
+        "contamination": metrics["contamination"],
+        "training_samples": detector.rows,
+        "metrics": metrics,
+        "gate": version.gate,
+    }
+
+
+def _detect(shop: Workshop, work: Work) -> None:
+    job = AnomalyDetectJob.from_dict(work.job.spec)
+    work.progress("fetch")
+    with shop.sessions() as session:
+        entity = entities.get(session, work.job.tenant_id, job.entity)
+        version = serving(session, work.job.tenant_id, entity, job.model, job.version, ANOMALY)
+        detector = shop.detector(version)
+        raw = _recent(session, entity, job, detector)
+    work.progress("detect")
+    found = detect(detector, raw, job.begin, job.end)
+    judge = anomalies.Judge(work.job.tenant_id, entity.id, version.model_id, version.id, work.job.id)
+    notices = [*_seen_in_training(job, detector), *found.warnings]
+
+    def write(session: Session) -> tuple[Json, Sequence[Json]]:
+        anomalies.store(session, judge, [_kept(each) for each in found.anomalies])
+        return _found(job, version, detector, found), notices
+
+    work.publish(write)
+
+
+def _recent(session: Session, entity: Entity, job: AnomalyDetectJob, detector: Detector) -> RawChannels:
+    """The rows to be judged, and those before them that their scores depend on."""
+    before = timedelta(seconds=(detector.reach + 1) * detector.step_s)
+    return stored.fetch(session, entity.id, detector.channels, since=job.begin - before, until=job.end)
+
+
+def _seen_in_training(job: AnomalyDetectJob, detector: Detector) -> list[Notice]:
+    if job.begin > detector.data_until:
+        return []
+    detail = f"Rows up to {_iso(detector.data_until)} were learned from: what is unusual of them counted as usual."
+    return [notice("seen_in_training", detail)]
+
+
+def _kept(found: Anomaly) -> anomalies.Found:
+    told = found.as_dict()
+    return anomalies.Found(found.at, found.score, found.severity, told["contributions"])
+
+
+def _found(job: AnomalyDetectJob, version: Version, detector: Detector, found: Detection) -> Json:
+    scores = found.rows.scores
+    known = np.flatnonzero(np.isfinite(scores))
+    newest = {"at": _iso(moment(found.rows.times[known[-1]])), "score": float(scores[known[-1]])} if len(known) else None
+    unusual = bool(len(known)) and float(scores[known[-1]]) >= detector.warning
+    counts = Counter(each.severity for each in found.anomalies)
+    return {
+        "entity": job.entity,
+        "model": version.model_id,
+        "version": version.semver,
+        "from": _iso(job.begin),
+        "to": None if job.end is None else _iso(job.end),
+        "rows": len(known),
+        "newest": newest,
+        "is_anomaly": unusual,
+        "thresholds": {"warning": detector.warning, "critical": detector.critical},
+        "counts": {name: counts[name] for name in ("warning", "critical")},
+        "anomalies": [_told(each) for each in found.anomalies],
+    }
+
+
+def _told(found: Anomaly) -> dict[str, Any]:
+    return found.as_dict() | {"at": _iso(found.at)}
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,226 @@
+"""Orders: what a client asks for, and the jobs it means for the entities it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from db import observations, registry
+from db.errors import Conflict, NoActiveVersion
+from db.models import Entity, Version
+from ml.errors import InsufficientData, SpecInvalid
+from ml.readiness import backtest_rows, nothing_to_forecast
+from ml.recipes import Recipe, recipe
+from ml.requirement import Requirement
+from ml.spec import SHAPE, ModelSpec
+from tasks.jobs import Activation, Ahead, BacktestJob, BaseRef, JobSpec, PretrainJob, TrainJob
+from tasks.readiness import Readiness, readiness, resolved
+from tasks.runtime import Runtime
+
+#: Kind of the model, and of the entity, that holds a network for others to start from.
+BASE = "base"
+#: Folds of a backtest, where none are named.
+FOLDS = 4
+#: Most rows that one backtest looks at, and most steps that its result tells of (folds × targets × horizon): some hundred kilobytes.
+MOST_ROWS, MOST_STEPS = 500_000, 4_000
+#: Fewest entities that a base is learned from: one would make it that entity's own model.
+FEWEST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class BaseOrder:
+    """The network to start from: a model by its id, or a shared base by its name; the active version unless one is pinned."""
+
+    model: str | None = None
+    name: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOrder:
+    recipe: str
+    entities: tuple[str, ...]
+    target: str | None = None
+    model: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    activation: Activation = "auto"
+    look_back_hours: float | None = None
+    base: BaseOrder | None = None
+    #: One parent job with an item for each entity, also for a single one.
+    batch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainOrder:
+    """A base: its name, and whom it is learned from."""
+
+    name: str
+    recipe: str
+    entities: tuple[str, ...]
+    target: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    activation: Activation = "auto"
+    look_back_hours: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOrder:
+    entities: tuple[str, ...]
+    targets: tuple[str, ...]
+    horizon: int | None = None
+    level: float | None = None
+    version: str | None = None
+    future: Ahead | None = None
+    batch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestOrder:
+    """Of a recipe, with what is trained; or, without one, of a version, with the rows that it forecasts."""
+
+    entity: str
+    target: str | None = None
+    recipe: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    folds: int = FOLDS
+    look_back_hours: float | None = None
+    version: str | None = None
+    begin: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pinned:
+    """The version that a training starts from, and what it was trained by."""
+
+    ref: BaseRef
+    spec: ModelSpec
+
+
+def training(session: Session, runtime: Runtime, tenant_id: str, entity: Entity, order: TrainOrder) -> tuple[TrainJob, Readiness]:
+    """What an order means for one entity, and whether there is data enough. Raises SpecInvalid, NotFound, NoActiveVersion, Conflict."""
+    preset = recipe(order.recipe, runtime.recipes)
+    base, overrides = _based(session, tenant_id, preset, order)
+    ready = readiness(session, entity, preset, order.target, overrides, order.look_back_hours)
+    _require_as_many(ready.spec, base)
+    return _job(entity, order, ready.spec, ready.look_back_hours, base), ready
+
+
+def trainings(
+    session: Session, runtime: Runtime, tenant_id: str, found: Sequence[Entity], order: TrainOrder
+) -> list[tuple[Entity, JobSpec]]:
+    """What an order means for each of many."""
+    preset = recipe(order.recipe, runtime.recipes)
+    hours = order.look_back_hours if order.look_back_hours is not None else preset.look_back_hours
+    base, overrides = _based(session, tenant_id, preset, order)
+    specs = resolved(session, found, preset, order.target, overrides)
+    return [(entity, _job(entity, order, spec, hours, base)) for entity, spec in zip(found, specs.values(), strict=True)]
+
+
+def pretraining(session: Session, runtime: Runtime, found: Sequence[Entity], order: PretrainOrder) -> PretrainJob:
+    """What a base reads is what its first entity has; those that lack a channel of it are left out by the worker.
+
+    Raises SpecInvalid, InsufficientData for fewer than FEWEST entities.
+    """
+    if len(found) < FEWEST:
+        raise InsufficientData([Requirement("entities", len(found), FEWEST, "entity", False)])
+    preset = recipe(order.recipe, runtime.recipes)
+    spec = next(iter(resolved(session, found[:1], preset, order.target, order.overrides).values()))
+    hours = order.look_back_hours if order.look_back_hours is not None else preset.look_back_hours
+    return PretrainJob(order.name, order.recipe, spec, tuple(entity.name for entity in found), order.activation, hours)
+
+
+def backtesting(session: Session, runtime: Runtime, tenant_id: str, entity: Entity, order: BacktestOrder) -> BacktestJob:
+    """What is trained fold by fold, or which version forecasts. Raises SpecInvalid, UnusableData, NotFound, NoActiveVersion, Conflict."""
+    if order.recipe is None:
+        return _of_version(session, tenant_id, entity, order)
+    ready = readiness(session, entity, recipe(order.recipe, runtime.recipes), order.target, order.overrides, order.look_back_hours)
+    steps, folds = order.folds * len(ready.spec.targets) * ready.spec.horizon, order.folds
+    if steps > MOST_STEPS:
+        raise SpecInvalid(
+            "folds", folds, f"{folds} folds × targets × horizon are {steps} steps to tell of; at most {MOST_STEPS}: ask for fewer folds"
+        )
+    rows, need = int(min(each.have for each in ready.requirements if each.name == "window_rows")), backtest_rows(ready.spec, folds)
+    enough = Requirement("backtest_rows", rows, need, "row", met=rows >= need)
+    replace(ready, requirements=[*ready.requirements, enough]).require()
+    _require_bounded(rows, "look_back_hours", order.look_back_hours, "look back less far")
+    return BacktestJob(entity.name, ready.spec.targets[0], order.recipe, ready.spec, folds, ready.look_back_hours)
+
+
+def _of_version(session: Session, tenant_id: str, entity: Entity, order: BacktestOrder) -> BacktestJob:
+    """The version is pinned, and there is a row for it to forecast."""
+    target = str(order.target)
+    held = registry.answering(session, tenant_id, entity.name, target, order.version)
+    version = session.get_one(Version, held.version_id)
+    assert version.data_until is not None  # only a base is brought from elsewhere, and no base forecasts
+    begin = order.begin or version.data_until + timedelta(milliseconds=1)
+    rows = _rows_since(session, entity, version.target, begin)
+    if order.end is not None:
+        rows -= _rows_since(session, entity, version.target, order.end)
+    if rows <= 0:
+        raise nothing_to_forecast(version.target, version.data_until)
+    _require_bounded(rows, "from", begin.isoformat(), "name a later one, or an earlier `to`")
+    return BacktestJob(entity.name, target, version=held.semver, begin=order.begin, end=order.end)
+
+
+def _rows_since(session: Session, entity: Entity, channel: str, begin: datetime) -> int:
+    held = observations.coverage(session, entity.id, channels=[channel], since=begin)
+    return held[channel].rows if channel in held else 0
+
+
+def _require_bounded(rows: int, field: str, value: object, fix: str) -> None:
+    if rows > MOST_ROWS:
+        raise SpecInvalid(field, value, f"{rows} rows are more than a backtest looks at ({MOST_ROWS}): {fix}")
+
+
+def _job(entity: Entity, order: TrainOrder, spec: ModelSpec, hours: float | None, base: _Pinned | None) -> TrainJob:
+    if order.model is not None and len(spec.targets) > 1:
+        raise SpecInvalid("model", order.model, f"leave it out: the models of {', '.join(spec.targets)} are named after them")
+    return TrainJob(
+        entity.name, order.recipe, spec, order.model or spec.targets[0], order.activation, hours, None if base is None else base.ref
+    )
+
+
+def _require_as_many(spec: ModelSpec, base: _Pinned | None) -> None:
+    if base is not None and len(spec.targets) != len(base.spec.targets):
+        fix = f"the base forecasts {len(base.spec.targets)} at once ({', '.join(base.spec.targets)}); name a target, or take another base"
+        raise SpecInvalid("target", list(spec.targets), fix)
+
+
+def _based(session: Session, tenant_id: str, preset: Recipe, order: TrainOrder) -> tuple[_Pinned | None, Mapping[str, Any]]:
+    """The version to start from, pinned, and the overrides with its shape taken over. What contradicts the shape is refused."""
+    if order.base is None:
+        return None, order.overrides
+    target = order.target or next(iter(preset.targets), None)
+    if target is None:
+        raise SpecInvalid("target", None, f"recipe {preset.name} forecasts any channel; name one")
+    pinned = _pinned(session, tenant_id, order.base, target)
+    there = pinned.spec.shape()
+    for name in SHAPE:
+        asked = order.overrides.get(name, there[name])
+        if (tuple(asked) if isinstance(asked, list) else asked) != there[name]:
+            raise SpecInvalid(name, asked, f"the base has {there[name]!r}: leave the field out, or take another base")
+    return pinned, {**order.overrides, **{name: there[name] for name in SHAPE}}
+
+
+def _pinned(session: Session, tenant_id: str, base: BaseOrder, target: str) -> _Pinned:
+    if base.name is not None:
+        held = registry.answering(session, tenant_id, base.name, target, base.version, BASE)
+        return _Pinned(BaseRef(held.model_id, held.semver), ModelSpec.from_dict(held.spec))
+    model = registry.get_model(session, tenant_id, str(base.model))
+    if model.kind not in ("forecast", BASE):
+        raise SpecInvalid("base.model", model.id, f"it is of kind {model.kind} and has no network to start from")
+    found = (
+        registry.version(session, tenant_id, model.id, base.version)
+        if base.version is not None
+        else registry.active(session, tenant_id, model.entity_id, model.name, model.kind)
+    )
+    if found is None:
+        raise NoActiveVersion(model.id, model.name)
+    if found.pruned_at is not None:
+        raise Conflict("version_pruned", f"Version {found.semver} was pruned; its artefact is gone.")
+    return _Pinned(BaseRef(model.id, found.semver), ModelSpec.from_dict(found.spec))
