@@ -112,7 +112,8 @@ def _spec(told: Mapping[str, Any]) -> ModelSpec:
     try:
         return ModelSpec.from_dict(told)
     except SpecInvalid as error:
-        raise invalid(fault(pointer(MANIFEST, "spec", *error.field.split(".")), "out_of_bounds", error.detail)) from None
+        place = pointer(MANIFEST, "spec", *error.field.split("."))
+        raise invalid(fault(place, "out_of_bounds", error.detail)) from None
 
 
 def _shown(names: list[str]) -> str:
