@@ -250,7 +250,11 @@ def test_no_secret_is_in_any_column_of_any_table(sessions: Sessions) -> None:
 # Tenants stay apart: the tables themselves see to it
 
 OWNED = [table for table in Base.metadata.sorted_tables if table.name != "tenants"]
-REFERENCES = [key for table in OWNED for key in table.foreign_key_constraints if key.referred_table.name != "tenants"]
+# In order, so that every process of a run collects the same.
+REFERENCES = sorted(
+    (key for table in OWNED for key in table.foreign_key_constraints if key.referred_table.name != "tenants"),
+    key=lambda key: str(key.name),
+)
 #: Columns that name a row of another table without a foreign key, each with its reason.
 LOOSE = {
     ("versions", "job_id"): "a version outlives its job, which is purged",
