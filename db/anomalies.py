@@ -48,8 +48,15 @@ class Told(NamedTuple):
     version: str
 
 
-def store(session: Session, judge: Judge, found: Sequence[Found]) -> None:
-    """Keep what was found. What was found before at the same moment by the same model gives way to it."""
+def store(session: Session, judge: Judge, found: Sequence[Found], judged: tuple[datetime, datetime] | None = None) -> None:
+    """Keep what was found. What was found before at the same moment by the same model gives way to it.
+
+    `judged`: the first and last moment looked at. What was called there before and is not now is withdrawn: a value was put right since,
+    or a better version has judged.
+    """
+    if judged is not None:
+        within = (Anomaly.tenant_id == judge.tenant_id, Anomaly.model_id == judge.model_id, Anomaly.at.between(*judged))
+        session.execute(sa.delete(Anomaly).where(*within, Anomaly.at.not_in([each.at for each in found])))
     if not found:
         return
     statement = insert(Anomaly).values([asdict(judge) | asdict(each) for each in sorted(found, key=lambda each: each.at)])

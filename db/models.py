@@ -315,7 +315,7 @@ class Job(Base):
             "one_running_train",
             "model_id",
             unique=True,
-            postgresql_where=text("state = 'running' AND kind IN ('train', 'anomaly_train')"),
+            postgresql_where=text("state = 'running' AND kind IN ('train', 'pretrain', 'anomaly_train')"),
         ),
         # Each tenant's line in a queue, in its order; and the jobs for which a bell was rung.
         Index("jobs_due", "queue", "tenant_id", "priority", "available_at", "id", postgresql_where=text("state = 'queued'")),

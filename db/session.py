@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
@@ -65,11 +66,17 @@ def ask(session: Session, statement: str, given: Mapping[str, Any]) -> list[tupl
     """The rows of one statement, in the session's transaction, from the driver itself: for what every submission asks.
 
     SQLAlchemy's own way takes three times as long. The statement has psycopg's placeholders; errors are SQLAlchemy's, as elsewhere.
+    It sees nothing that the session has yet to flush.
     """
+    connection = driver(session)
     try:
-        return driver(session).execute(statement, given).fetchall()
+        return connection.execute(statement, given).fetchall()
     except psycopg.Error as error:
         _refused(session, statement, error)
+    finally:
+        # Given up in the middle, by a timeout or an end of the process: the answer may still come, and must meet nobody.
+        if connection.info.transaction_status == TransactionStatus.ACTIVE:
+            session.connection().invalidate()
 
 
 def _refused(session: Session, statement: str, error: psycopg.Error) -> NoReturn:

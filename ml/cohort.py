@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ml.course import GRADIENT_NORM, LOSSES, WEIGHT_DECAY, Progress, StopPart, Watcher, begun, kept_share, one_cycle
+from ml.course import GRADIENT_NORM, LOSSES, WEIGHT_DECAY, Progress, StopPart, Watcher, begun, first_loss, kept_share, one_cycle
 from ml.errors import TrainingDiverged
 from ml.fitted import Case, Epoch
 from ml.lessons import Lesson, lesson, pooled
@@ -88,7 +88,7 @@ def _go_on(room: Room, place: int, losses: tuple[float, float], seconds: float, 
 def _seat(case: Case, device: str) -> Seat:
     network, generator, noise = begun(case.spec, device, case.base)
     check = StopPart(case)
-    first = check.loss(network) if case.base is not None else 1.0
+    first = first_loss(check.loss(network) if case.base is not None else 1.0)
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     return Seat(case, lesson(case, device), check, network, generator, noise, Progress(case.spec, first, weights))
 

@@ -109,7 +109,7 @@ class Course:
         self.network, self.generator, self.noise = begun(spec, device, base)
         self.averaged = copy.deepcopy(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
-        self.progress = Progress(spec, 1.0 if base is None else self._stop_loss(), self._weights())
+        self.progress = Progress(spec, first_loss(1.0 if base is None else self._stop_loss()), self._weights())
         self.updates = 0
 
     def finish(self, member: int) -> Network | None:
@@ -200,6 +200,11 @@ def begun(spec: ModelSpec, device: str, base: Base | None) -> tuple[Network, tor
     if base is not None:
         network.load_state_dict(base.network.state_dict())
     return network.to(device), generator, torch.Generator(device).manual_seed(spec.seed)
+
+
+def first_loss(found: float) -> float:
+    """What the first epoch must better: anything betters a base that answers no numbers."""
+    return found if math.isfinite(found) else math.inf
 
 
 def kept_share(updates: int) -> float:

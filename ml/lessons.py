@@ -31,6 +31,8 @@ FEWEST_CHUNKS = 16
 MOST_LEARNED = 8_000
 #: Input numbers held at once (320 MB); a long history of many channels gets fewer starts instead of more memory.
 MOST_NUMBERS = 80_000_000
+#: The same of all entities that one base is learned from (640 MB, and as much again while they are put together).
+MOST_POOLED = 160_000_000
 
 
 #: Rows of an update per window of `batch_size`: 768 at the default. oneDNN's time for a row halves from 384 to 768, and with twice the rate
@@ -112,6 +114,14 @@ def lesson(case: Case, device: str = "cpu") -> Lesson:
         ahead=_ahead(case).to(device),
         phases=_phases(len(starts), length, LEARNED_WINDOWS * window / stride),
     )
+
+
+def numbers_of(case: Case) -> int:
+    """Input numbers that the case's lesson holds."""
+    window, rows, width = case.spec.window, int(case.parts.fit.stop), input_width(case.spec)
+    length = min(CHUNK_WINDOWS * window, rows)
+    starts = chunk_starts(rows, length, _stride(window, rows * length * width))
+    return len(starts) * length * width
 
 
 def pooled(lessons: Sequence[Lesson]) -> Lesson:

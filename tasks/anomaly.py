@@ -145,10 +145,19 @@ def _detect(shop: Workshop, work: Work) -> None:
     notices = [*_seen_in_training(job, detector), *found.warnings]
 
     def write(session: Session) -> tuple[Json, Sequence[Json]]:
-        anomalies.store(session, judge, [_kept(each) for each in found.anomalies])
+        anomalies.store(session, judge, [_kept(each) for each in found.anomalies], _judged(found))
         return _found(job, version, detector, found), notices
 
     work.publish(write)
+
+
+def _judged(found: Detection) -> tuple[datetime, datetime] | None:
+    """First and last moment with a verdict that was told: of very many alarms only the newest are."""
+    times = found.rows.times[np.isfinite(found.rows.scores)]
+    if not len(times):
+        return None
+    cut = any(notice["code"] == "alarms_left_out" for notice in found.warnings)
+    return found.anomalies[0].at if cut else moment(times[0]), moment(times[-1])
 
 
 def _recent(session: Session, entity: Entity, job: AnomalyDetectJob, detector: Detector) -> RawChannels:

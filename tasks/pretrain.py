@@ -14,6 +14,7 @@ from db.models import Json, Version
 from ml import artifact
 from ml.errors import InsufficientData, ModelError, UnusableData
 from ml.fitted import Case, Epoch, Pretrained
+from ml.lessons import MOST_POOLED, numbers_of
 from ml.metrics import Scores
 from ml.requirement import Requirement
 from ml.series import Notice, moment, notice
@@ -79,18 +80,26 @@ def _pretrain(shop: Workshop, work: Work) -> None:
 
 
 def _cases(shop: Workshop, work: Work, job: PretrainJob) -> tuple[list[Case], list[Notice]]:
-    """The entities that can be learned from. One that cannot is left out and said so; with too few left, InsufficientData."""
+    """The entities that can be learned from. One that cannot, or no longer fits in, is left out and said so. Raises InsufficientData."""
     cases: list[Case] = []
     notices: list[Notice] = []
+    numbers = 0
     for done, name in enumerate(job.entities):
         work.progress("fetch", fraction=0.05 * done / len(job.entities), entities=len(cases))
         work.lease.alive()
         try:
             with shop.sessions() as session:
                 raw = history(session, entities.get(session, work.job.tenant_id, name), job.spec, job.look_back_hours)
-            cases.append(prepare(name, raw, job.spec))
+            case = prepare(name, raw, job.spec)
         except (ModelError, NotFound) as error:
             notices.append(notice("entity_left_out", f"{name} was left out: {error}", entity=name))
+            continue
+        numbers += numbers_of(case)
+        if numbers > MOST_POOLED:
+            left = len(job.entities) - done
+            notices.insert(0, notice("entity_left_out", f"{name} and those after it do not fit into memory: {left} left out.", entity=name))
+            break
+        cases.append(case)
     if len(cases) < FEWEST:
         raise InsufficientData([Requirement(f"{job.model}.entities", len(cases), FEWEST, "entity", False)])
     return cases, notices[:MOST_NOTICES]

@@ -68,7 +68,7 @@ def _files(body: bytes, most: int) -> dict[str, bytes]:
 
 
 def _unpacked(opened: zipfile.ZipFile, most: int) -> Iterator[tuple[str, bytes]]:
-    """What is declared is all that is read; a file that has more than it declares fails its checksum."""
+    """What is declared is all that is unpacked: `ZipFile.read` would inflate a whole file, however large, before it looked at its size."""
     entries = _named(opened.infolist())
     total = sum(entry.file_size for entry in entries.values())
     if total > most:
@@ -76,7 +76,8 @@ def _unpacked(opened: zipfile.ZipFile, most: int) -> Iterator[tuple[str, bytes]]
     for name, entry in entries.items():
         if entry.flag_bits & _LOCKED or entry.compress_type not in _PLAIN:
             raise invalid(fault(pointer(name), "not_supported", "Encrypted, or packed in another way than stored or deflated."))
-        content = opened.read(entry)
+        with opened.open(entry) as file:
+            content = file.read(entry.file_size + 1)
         if len(content) != entry.file_size:
             raise zipfile.BadZipFile(f"{name} has {len(content)} bytes, and declares {entry.file_size}")
         yield name, content

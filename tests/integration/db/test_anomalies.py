@@ -56,6 +56,19 @@ def test_newest_first_whatever_the_order_they_came_in(sessions: Sessions, versio
     assert hours(page(sessions, one)) == [3, 2, 1]
 
 
+def test_what_is_judged_again_and_not_called_again_is_withdrawn(sessions: Sessions, versions: list[Version]) -> None:
+    """A value was put right, or a better version judged; what lies outside of what was judged stays."""
+    [one, two] = versions
+    store(sessions, one, found(0), found(1), found(2), found(3), found(9))
+    again = (rows.START + timedelta(hours=1), rows.START + timedelta(hours=3))
+    with sessions.begin() as session:
+        anomalies.store(session, judge(sessions, two), [found(2)], again)
+    assert hours(page(sessions, one)) == [9, 2, 0]
+    with sessions.begin() as session:
+        anomalies.store(session, judge(sessions, two), [], again)
+    assert hours(page(sessions, one)) == [9, 0]
+
+
 def test_the_same_moment_again_keeps_one_row_with_the_last_word(sessions: Sessions, versions: list[Version]) -> None:
     [one, two] = versions
     store(sessions, one, found(1), found(2))

@@ -85,7 +85,7 @@ def test_a_variant_starts_from_the_base_and_serves_itself(shop: Workshop, acme: 
     with shop.sessions() as session:
         trained = registry.version(session, acme.tenant_id, done.result["model"], done.result["version"])
         shared = registry.version(session, acme.tenant_id, base["model"], "1.0.0")
-    assert trained.metrics.keys() == {"seq2seq", "persistence", "seasonal_naive"}
+    assert trained.metrics.keys() == {"blend", "seq2seq", "persistence", "seasonal_naive"}
     weights = shop.model(trained).network.state_dict()
     start = artifact.load_base(shop.settings.model_dir, shared.artefact_sha256).network.state_dict()
     assert all(torch.allclose(weights[name], start[name], atol=1e-3) for name in start)
@@ -176,6 +176,16 @@ def test_who_cannot_be_learned_from_is_left_out_and_named(shop: Workshop, acme: 
     assert [notice["entity"] for notice in done.warnings] == ["short", "flat"]
     few = pretrained(shop, acme, PretrainOrder("few", "price-week", ("variant-0", "short"), overrides=SMALL))
     assert (few.state, few.error["code"], few.error["requirements"][0]["have"]) == ("failed", "insufficient_data", 1)
+
+
+def test_what_no_longer_fits_into_memory_is_left_out_and_said(shop: Workshop, acme: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.pretrain.numbers_of", lambda _: 100)
+    monkeypatch.setattr("tasks.pretrain.MOST_POOLED", 200)
+    done = pretrained(shop, acme, PretrainOrder("prices", "price-week", ("variant-0", "variant-1", "variant-2"), overrides=SMALL))
+    assert done.state == "succeeded", done.error
+    assert done.result["entities"] == 2
+    [notice] = done.warnings
+    assert (notice["code"], notice["entity"]) == ("entity_left_out", "variant-2")
 
 
 def test_a_base_needs_two_and_a_name_of_its_own(shop: Workshop, acme: Asker) -> None:

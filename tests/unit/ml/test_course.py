@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ml.course import LOSSES, Course, StopPart, one_cycle
+from ml.course import LOSSES, Course, StopPart, first_loss, one_cycle
 from ml.errors import TrainingDiverged
 from ml.evaluation import answers, origins_of
 from ml.fitted import Base, Case, Fitted
@@ -224,3 +224,8 @@ def test_patience_counts_epochs_since_the_best(patience: int) -> None:
     diary = Diary()
     fitted_of(prepare("one", turned(), BRIEF.override({"epochs": 10, "patience": patience})), diary)
     assert [epoch.number for _, epoch in diary.epochs] == list(range(1, patience + 1))
+
+
+@pytest.mark.parametrize(("found", "first"), [(0.7, 0.7), (1.3, 1.3), (float("nan"), float("inf")), (float("inf"), float("inf"))])
+def test_a_base_that_answers_no_numbers_is_bettered_by_any_epoch(found: float, first: float) -> None:
+    assert first_loss(found) == first

@@ -10,7 +10,7 @@ import torch
 
 from ml.features import look_ahead
 from ml.fitted import Case
-from ml.lessons import FEWEST_CHUNKS, FEWEST_UPDATES, MOST_LEARNED, MOST_UPDATES, ROWS_PER_WINDOW, Lesson, lesson, pooled
+from ml.lessons import FEWEST_CHUNKS, FEWEST_UPDATES, MOST_LEARNED, MOST_UPDATES, ROWS_PER_WINDOW, Lesson, lesson, numbers_of, pooled
 from ml.trainer import prepare
 from ml.windows import futures
 from tests.support import series
@@ -198,6 +198,12 @@ def test_the_bounds_of_an_epochs_updates_are_reached() -> None:
 def test_an_epoch_of_a_single_chunk_is_one_update() -> None:
     one = dataclasses.replace(case_of(200), inputs=case_of(200).inputs[:1], phases=1)
     assert [batch.tolist() for batch in one.batches(numbers(), 32)] == [[0]]
+
+
+@pytest.mark.parametrize("rows", [40, 200, 3_000])
+def test_what_a_lesson_will_hold_is_known_before_it_is_laid_out(rows: int) -> None:
+    case = prepare("one", series.seasonal(rows), HOURLY)
+    assert numbers_of(case) == lesson(case).inputs.numel()
 
 
 @pytest.mark.parametrize("entities", [1, 3])

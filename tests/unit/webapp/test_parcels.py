@@ -7,6 +7,7 @@ import json
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -141,18 +142,36 @@ def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousandth of it is sent; nothing of it is read."""
     bomb = packed(FILES | {WEIGHTS: b"\0" * 50 * MOST})
     assert len(bomb) < MOST
-    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it was read"))
     assert refused(bomb).code == "body_too_large"
 
 
-def test_no_more_is_read_than_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = packed(FILES | {WEIGHTS: b"\0" * 2**20})
-    body = honest.replace(struct.pack("<I", 2**20), struct.pack("<I", 10))
-    read: list[int] = []
-    real: Callable[..., bytes] = zipfile.ZipExtFile._read2
-    monkeypatch.setattr(zipfile.ZipExtFile, "_read2", lambda self, n: read.append(len(found := real(self, n))) or found)
-    assert refused(body).code == "malformed_request"
-    assert sum(read) < 10_000
+@pytest.mark.parametrize("checksum", ["of all of it", "of what is declared"])
+def test_no_more_is_inflated_than_is_declared(monkeypatch: pytest.MonkeyPatch, checksum: str) -> None:
+    """`ZipFile.read` inflates a file whole, up to a GiB, and cuts it to its declared size only then."""
+    honest, declared = packed(FILES | {WEIGHTS: b"\0" * 2**23}), 1_000
+    body = honest.replace(struct.pack("<I", 2**23), struct.pack("<I", declared))
+    if checksum == "of what is declared":
+        body = body.replace(struct.pack("<I", zlib.crc32(b"\0" * 2**23)), struct.pack("<I", zlib.crc32(b"\0" * declared)))
+    inflated: list[int] = []
+    real: Callable[[int], Any] = zipfile._get_decompressor
+
+    class Counting:
+        def __init__(self, how: int) -> None:
+            self.real = real(how)
+
+        def decompress(self, packed: bytes, most: int = 0) -> bytes:
+            found: bytes = self.real.decompress(packed, most)
+            inflated.append(len(found))
+            return found
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+    monkeypatch.setattr(zipfile, "_get_decompressor", Counting)
+    with suppress(Refusal):
+        parcel(body, MOST)
+    assert 0 < sum(inflated) < 20_000
 
 
 #: Manifests that are refused, and the pointer.
