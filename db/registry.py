@@ -140,6 +140,15 @@ def holding(session: Session, tenant_id: str, model_id: str, artefact_sha256: st
     return session.scalar(held.order_by(*_newest_first()).limit(1), execution_options=_FRESH)
 
 
+def publish_and_prune(
+    session: Session, tenant_id: str, model_id: str, new: NewVersion, *, activation: Mode, actor: str, keep: int
+) -> Version:
+    """Publish by the verdict of the version's own gate, and keep the newest `keep` of the model: what every kind of training ends with."""
+    published = publish(session, tenant_id, model_id, new, activation=activation, gate_passed=bool(new.gate["passed"]), actor=actor)
+    prune(session, tenant_id, model_id, keep)
+    return published
+
+
 def _next_number(highest: Version | None, new: NewVersion) -> tuple[int, int, int]:
     """Major: consumers see another shape. Minor: the same shape from another spec. Patch: the same spec, trained again."""
     if highest is None:

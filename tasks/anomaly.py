@@ -12,7 +12,6 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from db import anomalies, entities, observations, registry
-from db.errors import NotFound
 from db.models import Entity, Json, Version
 from db.sources import stored
 from ml.anomaly.artifact import save_detector
@@ -52,19 +51,14 @@ def _train(shop: Workshop, work: Work) -> None:
         entity = entities.get(session, work.job.tenant_id, job.entity)
         raw, notices = _history(session, entity, job)
     work.progress("fit", fraction=0.1)
-    detector = train_detector(job.entity, raw, job.spec, lambda: _alive(work))
+    detector = train_detector(job.entity, raw, job.spec, work.alive)
     work.progress("publish", fraction=0.95)
     new = _version(shop, work, job, replace(detector, warnings=(*notices, *detector.warnings)))
 
     def write(session: Session) -> tuple[Json, Sequence[Json]]:
-        return _result(_publish(shop, session, work, job, new), detector), new.warnings
+        return _result(work.publish_version(session, new, job.activation), detector), new.warnings
 
     work.publish(write)
-
-
-def _alive(work: Work) -> None:
-    work.lease.alive()
-    work.lease.check(work.job.id)
 
 
 def _history(session: Session, entity: Entity, job: AnomalyTrainJob) -> tuple[RawChannels, list[Notice]]:
@@ -103,17 +97,6 @@ def _gate(detector: Detector) -> Json:
     met = detector.held_back >= HELD_BACK
     check = {"name": "held_back_rows", "have": detector.held_back, "need": HELD_BACK, "met": met}
     return {"passed": met, "checks": [check], "production_ready": None}
-
-
-def _publish(shop: Workshop, session: Session, work: Work, job: AnomalyTrainJob, new: registry.NewVersion) -> Version:
-    """Raises NotFound for an entity erased meanwhile."""
-    if work.job.model_id is None:
-        raise NotFound("entity", job.entity)
-    tenant_id, model_id = work.job.tenant_id, work.job.model_id
-    passed = bool(new.gate["passed"])
-    version = registry.publish(session, tenant_id, model_id, new, activation=job.activation, gate_passed=passed, actor=work.job.id)
-    registry.prune(session, tenant_id, model_id, shop.settings.keep_versions)
-    return version
 
 
 def _result(version: Version, detector: Detector) -> Json:

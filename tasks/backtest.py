@@ -46,8 +46,7 @@ class _Watcher:
         return True
 
     def alive(self) -> None:
-        self.work.lease.alive()
-        self.work.lease.check(self.work.job.id)
+        self.work.alive()
 
 
 def _share(done: float) -> float:

@@ -16,9 +16,11 @@ from sqlalchemy.orm import Session
 
 from db import ledger
 from db.errors import FenceLost, NotFound, StoreError
-from db.models import TERMINAL, Job, Json
+from db.models import TERMINAL, Job, Json, Version
+from db.registry import NewVersion, publish_and_prune
 from ml.errors import ModelError
 from tasks import metrics, problems, status
+from tasks.jobs import Activation
 from tasks.lease import CancelRequested, DeadlinePassed, DrainRequested, Lease
 from tasks.workshop import Workshop
 
@@ -54,6 +56,18 @@ class Work:
         """Tell watchers, and stop here if the job must stop."""
         self.lease.progress(self.job.id, phase, **figures)
         self.lease.check(self.job.id)
+
+    def alive(self) -> None:
+        """Say that the work moves, and stop here if the job must stop; cheap, between two batches."""
+        self.lease.alive()
+        self.lease.check(self.job.id)
+
+    def publish_version(self, session: Session, new: NewVersion, activation: Activation, model_id: str | None = None) -> Version:
+        """A version of the model that the job is for, or of another of its entity's. Raises NotFound: the entity was erased meanwhile."""
+        if self.job.model_id is None:
+            raise NotFound("entity", str(self.job.spec.get("entity")))
+        keep, model = self.shop.settings.keep_versions, model_id or self.job.model_id
+        return publish_and_prune(session, self.job.tenant_id, model, new, activation=activation, actor=self.job.id, keep=keep)
 
     def publish(self, write: Publish) -> None:
         """Commit the job's effects and its success together, under its fence, or nothing at all. Raises FenceLost.

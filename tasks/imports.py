@@ -96,10 +96,8 @@ def _shelve(runtime: Runtime, order: ImportOrder) -> Saved:
 def _publish(runtime: Runtime, session: Session, job: ImportJob, model: Model, saved: Saved, actor: str) -> Version:
     claim = _begun(runtime, session, job, model)
     new = _new(claim, job, saved)
-    version = registry.publish(
-        session, model.tenant_id, model.id, new, activation=job.activation, gate_passed=bool(GATE["passed"]), actor=actor
-    )
-    registry.prune(session, model.tenant_id, model.id, runtime.settings.keep_versions)
+    keep = runtime.settings.keep_versions
+    version = registry.publish_and_prune(session, model.tenant_id, model.id, new, activation=job.activation, actor=actor, keep=keep)
     ledger.succeed(session, claim.job_id, claim.fence, _result(job, version))
     return version
 

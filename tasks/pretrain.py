@@ -47,9 +47,7 @@ class _Watcher:
         return True
 
     def alive(self) -> None:
-        self.work.lease.alive()
-        if self.work.lease.stopping(self.work.job.id):
-            self.work.lease.check(self.work.job.id)
+        self.work.alive()
 
 
 def _pretrain(shop: Workshop, work: Work) -> None:
@@ -62,18 +60,7 @@ def _pretrain(shop: Workshop, work: Work) -> None:
     new = _version(shop, work, job, cases, learned)
 
     def write(session: Session) -> tuple[Json, Sequence[Json]]:
-        if work.job.model_id is None:
-            raise NotFound("entity", job.entity)
-        version = registry.publish(
-            session,
-            work.job.tenant_id,
-            work.job.model_id,
-            new,
-            activation=job.activation,
-            gate_passed=bool(new.gate["passed"]),
-            actor=work.job.id,
-        )
-        registry.prune(session, work.job.tenant_id, work.job.model_id, shop.settings.keep_versions)
+        version = work.publish_version(session, new, job.activation)
         return _result(job, version, learned), notices
 
     work.publish(write)

@@ -135,7 +135,7 @@ def _publish(shop: Workshop, work: Work, case: Case, fitted: Sequence[Fitted]) -
     new = [_version(shop, work, job, *judged) for judged in zip(fitted, verdicts, strict=True)]
 
     def write(session: Session) -> tuple[Json, Sequence[Json]]:
-        written = [_write(shop, session, work, job, one) for one in new]
+        written = [work.publish_version(session, one, job.activation, _model(session, work, job, one.target)) for one in new]
         first, *others = [_result(version) for version in written]
         return first | {"others": others}, list({str(notice): notice for one in fitted for notice in one.warnings}.values())
 
@@ -161,21 +161,6 @@ def _version(shop: Workshop, work: Work, job: TrainJob, fitted: Fitted, verdict:
         data_from=fitted.data_from,
         data_until=fitted.data_until,
     )
-
-
-def _write(shop: Workshop, session: Session, work: Work, job: TrainJob, new: registry.NewVersion) -> Version:
-    model_id = _model(session, work, job, new.target)
-    version = registry.publish(
-        session,
-        work.job.tenant_id,
-        model_id,
-        new,
-        activation=job.activation,
-        gate_passed=bool(new.gate["passed"]),
-        actor=work.job.id,
-    )
-    registry.prune(session, work.job.tenant_id, model_id, shop.settings.keep_versions)
-    return version
 
 
 def _model(session: Session, work: Work, job: TrainJob, target: str) -> str:
