@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ml.metrics import interval_score
 from ml.series import Bools, Floats, Rows
 
 #: Levels kept with a model. A level asked for between two of them gets the upper one: wider, never narrower.
@@ -280,8 +281,8 @@ def _own(pooled: float | None) -> Bools:
 
 
 def _winkler(size: Floats, half: Floats, allowed: Floats | float) -> Floats:
-    """Interval score (Winkler 1972; Gneiting & Raftery 2007) summed over the last axis: width plus 2/allowed times how far outside."""
-    total: Floats = (2 * half + 2 / allowed * np.maximum(size - half, 0.0)).sum(axis=-1)
+    """The interval score summed over the last axis."""
+    total: Floats = interval_score(size, half, allowed).sum(axis=-1)
     return total
 
 

@@ -75,10 +75,18 @@ def coverage(truth: Floats, forecast: Floats, half: Floats, counted: Bools) -> f
     return float(inside.mean()) if inside.size else None
 
 
+def interval_score(size: Floats, half: Floats, allowed: Floats | float) -> Floats:
+    """Of each error of that size under an interval of that half-width: its width plus 2/allowed times how far the truth lies outside.
+
+    `allowed` is 1 − level. Winkler 1972; Gneiting & Raftery 2007.
+    """
+    found: Floats = 2 * half + 2 / allowed * np.maximum(size - half, 0.0)
+    return found
+
+
 def winkler(truth: Floats, forecast: Floats, half: Floats, counted: Bools, level: float) -> float | None:
-    """Mean interval score (Winkler 1972; Gneiting & Raftery 2007): width plus 2/(1 − level) times how far the truth lies outside."""
-    outside = np.maximum(np.abs(truth - forecast) - half, 0.0)
-    found = (2 * half + 2 / (1 - level) * outside)[counted]
+    """Mean interval score over the counted pairs."""
+    found = interval_score(np.abs(truth - forecast), half, 1 - level)[counted]
     return float(found.mean()) if found.size else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ml.baselines import NAIVE
+from ml.metrics import interval_score
 from ml.series import Bools, Floats
 
 #: What is summed beside the number of pairs, in the order of `Tally.sums`. The definitions are those of ml.metrics.
@@ -40,7 +41,7 @@ def tally(truth: Floats, forecast: Floats, counted: Bools, scale: float | None, 
     inside = outside = unknown
     if half is not None:
         inside = ((error <= half) & counted).sum(axis=0)
-        outside = np.where(counted, 2 * half + 2 / (1 - level) * np.maximum(error - half, 0.0), 0.0).sum(axis=0)
+        outside = np.where(counted, interval_score(error, half, 1 - level), 0.0).sum(axis=0)
     scaled = size / scale if scale else unknown
     return Tally(np.stack([counted.sum(axis=0), size, (error**2).sum(axis=0), scaled, inside, outside]))
 
