@@ -6,20 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from psycopg.errors import ForeignKeyViolation
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from db.session import Sessions, ask, make_engine, make_sessions
-from ops.processes import wait_until
-
-_OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'doomed'"
-
-
-def end_all(engine: Engine) -> None:
-    with engine.connect() as connection:
-        connection.execute(text(f"SELECT pg_terminate_backend(pid) {_OTHERS}"))
-        connection.rollback()
-        assert wait_until(lambda: connection.execute(text(f"SELECT count(*) {_OTHERS}")).scalar_one() == 0, 5, pause=0.01)
+from tests.support.severed import cut
 
 
 @pytest.fixture
@@ -33,7 +24,7 @@ def doomed(engine: Engine) -> Iterator[Sessions]:
 def test_connections_that_were_ended_are_not_used(engine: Engine, doomed: Sessions) -> None:
     with doomed() as one, doomed() as other:
         pids = {ask(session, "SELECT pg_backend_pid()", {})[0] for session in (one, other)}
-    end_all(engine)
+    cut(engine, named="doomed")
     for _ in range(3):
         with doomed.begin() as session:
             assert ask(session, "SELECT pg_backend_pid()", {})[0] not in pids
@@ -51,7 +42,7 @@ def test_one_that_ends_in_use_is_an_error_as_elsewhere_and_the_next_one_works(en
     def ask_twice() -> None:
         with doomed.begin() as session:
             ask(session, "SELECT 1", {})
-            end_all(engine)
+            cut(engine, named="doomed")
             ask(session, "SELECT 1", {})
 
     with pytest.raises(OperationalError) as broken:

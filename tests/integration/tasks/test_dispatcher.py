@@ -20,6 +20,7 @@ from tasks.runtime import Runtime
 from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, ingest, tenant, wave
+from tests.support.severed import cut
 
 
 @pytest.fixture
@@ -167,9 +168,7 @@ def test_the_loop_outlives_a_postgres_that_drops_every_connection(shop: Workshop
     loop.start()
     try:
         time.sleep(0.3)
-        with shop.sessions.begin() as session:
-            others = "datname = current_database() AND pid <> pg_backend_pid()"
-            session.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+        cut(shop.runtime.engine)
         order(shop, acme, 1)
         deadline = time.monotonic() + 10
         while not broker.llen("train") and time.monotonic() < deadline:

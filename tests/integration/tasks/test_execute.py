@@ -19,6 +19,7 @@ from tasks.execute import Work, backoff, run
 from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import job, tenant, work_off
+from tests.support.severed import cut
 
 Act = Callable[[Work], None]
 
@@ -358,12 +359,7 @@ def test_a_postgres_that_is_away_for_a_moment_costs_a_heartbeat_and_nothing_else
 
     def act(work: Work) -> None:
         threading.Timer(0.2, shop.runtime.engine.dispose).start()
-        with shop.sessions.begin() as session:
-            session.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                )
-            )
+        cut(shop.runtime.engine)
         _step_for(work, seconds=2)
         succeed(work)
 

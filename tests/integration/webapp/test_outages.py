@@ -13,6 +13,7 @@ from db import observations
 from db.models import Entity
 from db.observations import Ingested, Row
 from db.session import make_engine, make_sessions
+from tests.support.severed import cut
 from tests.support.web import Caller, House, days, make_house, make_runtime
 from webapp import auth
 
@@ -100,13 +101,6 @@ def cutting(engine: Engine, rows: Iterable[Row]) -> Iterator[Row]:
         if number == 10:
             cut(engine)
         yield row
-
-
-def cut(engine: Engine) -> None:
-    """End every other connection of this test's database."""
-    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) {others}")
 
 
 def test_queues(house: House, ready: Caller) -> None:
