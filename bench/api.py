@@ -10,7 +10,7 @@ under way on each; its own ceiling against a server that does nothing is printed
 What is measured:
 
 submit predict   POST /predict of an entity with an active version, each for another level, so that each is a new job (checked, looked up,
-                 written to Postgres, committed, read back, mirrored); against POST of the same body, get_json() and one Celery delay()
+                 written to Postgres, committed); against POST of the same body, get_json() and one Celery delay()
 submit train     POST /models/train of an entity with sixty days of data, each with another seed, its readiness measured each time; against
                  the same delay()
 poll             GET /jobs/{id} of a finished job that Redis mirrors; against one Redis GET of the same bytes

@@ -14,6 +14,7 @@ from db import erasures
 from db.errors import NotFound
 from db.ledger.moves import move
 from db.models import CANCELLED, UNFINISHED, Attempt, Channel, Entity, Erasure, Job, Model, Version
+from db.session import ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,14 @@ class ChannelInfo:
     upper_bound: float | None = None
 
 
+class Known(NamedTuple):
+    """An entity as whoever only refers to it needs it."""
+
+    id: int
+    name: str
+    kind: str | None
+
+
 class Erased(NamedTuple):
     """What is left to do outside Postgres, after commit."""
 
@@ -35,6 +44,9 @@ class Erased(NamedTuple):
     artefacts: set[str]
     #: What Redis is to forget. It is also a row, so that it is done even if this process ends first.
     erasure: Erasure
+
+
+_NAMED = "SELECT id, name, kind FROM entities WHERE tenant_id = %(tenant)s AND name = ANY(%(names)s::text[])"
 
 
 def put(
@@ -72,12 +84,17 @@ def _put_channels(session: Session, entity: Entity, channels: Sequence[ChannelIn
 
 def ensure(session: Session, tenant_id: str, names: Collection[str]) -> dict[str, Entity]:
     """The entities of these names, made where missing."""
-    found = find_many(session, tenant_id, names)
+    found = _held(session, tenant_id, names)
     missing = sorted(set(names) - found.keys())  # in order, so that two that make the same ones wait for each other in a row
     if not missing:
         return found
     session.execute(insert(Entity).values([{"tenant_id": tenant_id, "name": name} for name in missing]).on_conflict_do_nothing())
-    return find_many(session, tenant_id, names)
+    return _held(session, tenant_id, names)
+
+
+def _held(session: Session, tenant_id: str, names: Iterable[str]) -> dict[str, Entity]:
+    statement = sa.select(Entity).where(Entity.tenant_id == tenant_id, Entity.name == sa.func.any(list(names)))
+    return {entity.name: entity for entity in session.scalars(statement)}
 
 
 def get(session: Session, tenant_id: str, name: str) -> Entity:
@@ -87,10 +104,9 @@ def get(session: Session, tenant_id: str, name: str) -> Entity:
     return entity
 
 
-def find_many(session: Session, tenant_id: str, names: Iterable[str]) -> dict[str, Entity]:
+def find_many(session: Session, tenant_id: str, names: Iterable[str]) -> dict[str, Known]:
     """Those of the named entities that exist, by name."""
-    statement = sa.select(Entity).where(Entity.tenant_id == tenant_id, Entity.name == sa.func.any(list(names)))
-    return {entity.name: entity for entity in session.scalars(statement)}
+    return {name: Known(id_, name, kind) for id_, name, kind in ask(session, _NAMED, {"tenant": tenant_id, "names": list(names)})}
 
 
 def page(session: Session, tenant_id: str, *, limit: int, after: int | None = None, kind: str | None = None) -> list[Entity]:

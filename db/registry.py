@@ -27,13 +27,16 @@ _WRITTEN = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{
 _FRESH = {"populate_existing": True}
 
 _ANSWERING = """
-SELECT e.id, e.data_rev, m.id, v.id, concat_ws('.', v.major, v.minor, v.patch), v.spec, v.pruned_at
+SELECT e.id, e.data_rev, m.id, v.id, concat_ws('.', v.major, v.minor, v.patch), v.spec, v.pruned_at, f.made_at
 FROM entities e
 LEFT JOIN models m ON m.entity_id = e.id AND m.kind = %(kind)s AND m.name = %(name)s
 LEFT JOIN versions v ON v.model_id = m.id AND CASE
   WHEN %(major)s::integer IS NULL THEN v.active
   ELSE (v.major, v.minor, v.patch) = (%(major)s::integer, %(minor)s::integer, %(patch)s::integer)
 END
+LEFT JOIN forecasts f ON f.version_id = v.id AND f.target = %(name)s AND f.data_rev = e.data_rev
+  AND f.horizon = coalesce(%(horizon)s::integer, (v.spec->>'horizon')::integer)
+  AND f.level = coalesce(%(level)s::double precision, (v.spec->>'level')::double precision)
 WHERE e.tenant_id = %(tenant)s AND e.name = %(entity)s
 """
 
@@ -74,6 +77,8 @@ class Answering:
     version_id: str
     semver: str
     spec: Json
+    #: When a forecast of these steps at this level was made by this version from all the data there are; None: it was not.
+    made_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,23 +333,36 @@ def active(session: Session, tenant_id: str, entity_id: int, name: str, kind: st
     return session.scalar(asked.where(Model.tenant_id == tenant_id, Model.entity_id == entity_id, Model.kind == kind, Model.name == name))
 
 
-def answering(session: Session, tenant_id: str, entity: str, name: str, semver: str | None, kind: str = "forecast") -> Answering:
+def answering(
+    session: Session,
+    tenant_id: str,
+    entity: str,
+    name: str,
+    semver: str | None,
+    kind: str = "forecast",
+    *,
+    horizon: int | None = None,
+    level: float | None = None,
+) -> Answering:
     """The pinned version, else the active one: one statement for the one question that every prediction begins with.
+
+    `horizon` and `level` are those of the forecast that is asked for, where they are not the version's own.
 
     Raises NotFound for the entity, the model or the version; NoActiveVersion where nothing was pinned and nothing is active; Conflict for a
     pruned one.
     """
     major, minor, patch = (None, None, None) if semver is None else _numbers(semver)
-    given = {"tenant": tenant_id, "entity": entity, "kind": kind, "name": name, "major": major, "minor": minor, "patch": patch}
+    pinned = {"major": major, "minor": minor, "patch": patch}
+    given = {"tenant": tenant_id, "entity": entity, "kind": kind, "name": name, "horizon": horizon, "level": level, **pinned}
     row = _found(next(iter(ask(session, _ANSWERING, given)), None), "entity", entity)
-    entity_id, data_rev, model_id, version_id, number, spec, pruned_at = row
+    entity_id, data_rev, model_id, version_id, number, spec, pruned_at, made_at = row
     if semver is None and version_id is None:
         raise NoActiveVersion(entity, name)
     _found(model_id, "model", f"{entity} {name}")
     _found(version_id, "version", str(semver))
     if pruned_at is not None:
         raise Conflict("version_pruned", f"Version {semver} was pruned; its artefact is gone.")
-    return Answering(entity_id, data_rev, model_id, version_id, number, spec)
+    return Answering(entity_id, data_rev, model_id, version_id, number, spec, made_at)
 
 
 def versions(session: Session, tenant_id: str, model_id: str, *, limit: int, after: str | None = None) -> list[Version]:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db import observations, registry
-from db.models import Entity
+from db.entities import Known
 from ml.anomaly.recipes import watch_recipe
 from ml.anomaly.spec import LEAST_ROWS
 from ml.errors import InsufficientData, SpecInvalid, UnusableData
@@ -52,7 +52,7 @@ class DetectOrder:
     hours: float = HOURS
 
 
-def watching(session: Session, entity: Entity, order: WatchOrder) -> AnomalyTrainJob:
+def watching(session: Session, entity: Known, order: WatchOrder) -> AnomalyTrainJob:
     """What an order means for the entity. Raises SpecInvalid (with what channels there are), InsufficientData."""
     preset = watch_recipe(order.recipe)
     held = observations.coverage(session, entity.id)

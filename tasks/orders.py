@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db import observations, registry
+from db.entities import Known
 from db.errors import Conflict, NoActiveVersion
-from db.models import Entity, Version
+from db.models import Version
 from ml.errors import InsufficientData, SpecInvalid
 from ml.readiness import backtest_rows, nothing_to_forecast
 from ml.recipes import Recipe, recipe
@@ -101,7 +102,7 @@ class _Pinned:
     spec: ModelSpec
 
 
-def training(session: Session, runtime: Runtime, tenant_id: str, entity: Entity, order: TrainOrder) -> tuple[TrainJob, Readiness]:
+def training(session: Session, runtime: Runtime, tenant_id: str, entity: Known, order: TrainOrder) -> tuple[TrainJob, Readiness]:
     """What an order means for one entity, and whether there is data enough. Raises SpecInvalid, NotFound, NoActiveVersion, Conflict."""
     preset = recipe(order.recipe, runtime.recipes)
     base, overrides = _based(session, tenant_id, preset, order)
@@ -110,9 +111,7 @@ def training(session: Session, runtime: Runtime, tenant_id: str, entity: Entity,
     return _job(entity, order, ready.spec, ready.look_back_hours, base), ready
 
 
-def trainings(
-    session: Session, runtime: Runtime, tenant_id: str, found: Sequence[Entity], order: TrainOrder
-) -> list[tuple[Entity, JobSpec]]:
+def trainings(session: Session, runtime: Runtime, tenant_id: str, found: Sequence[Known], order: TrainOrder) -> list[tuple[Known, JobSpec]]:
     """What an order means for each of many."""
     preset = recipe(order.recipe, runtime.recipes)
     hours = order.look_back_hours if order.look_back_hours is not None else preset.look_back_hours
@@ -121,7 +120,7 @@ def trainings(
     return [(entity, _job(entity, order, spec, hours, base)) for entity, spec in zip(found, specs.values(), strict=True)]
 
 
-def pretraining(session: Session, runtime: Runtime, found: Sequence[Entity], order: PretrainOrder) -> PretrainJob:
+def pretraining(session: Session, runtime: Runtime, found: Sequence[Known], order: PretrainOrder) -> PretrainJob:
     """What a base reads is what its first entity has; those that lack a channel of it are left out by the worker.
 
     Raises SpecInvalid, InsufficientData for fewer than FEWEST entities.
@@ -134,7 +133,7 @@ def pretraining(session: Session, runtime: Runtime, found: Sequence[Entity], ord
     return PretrainJob(order.name, order.recipe, spec, tuple(entity.name for entity in found), order.activation, hours)
 
 
-def backtesting(session: Session, runtime: Runtime, tenant_id: str, entity: Entity, order: BacktestOrder) -> BacktestJob:
+def backtesting(session: Session, runtime: Runtime, tenant_id: str, entity: Known, order: BacktestOrder) -> BacktestJob:
     """What is trained fold by fold, or which version forecasts. Raises SpecInvalid, UnusableData, NotFound, NoActiveVersion, Conflict."""
     if order.recipe is None:
         return _of_version(session, tenant_id, entity, order)
@@ -151,7 +150,7 @@ def backtesting(session: Session, runtime: Runtime, tenant_id: str, entity: Enti
     return BacktestJob(entity.name, ready.spec.targets[0], order.recipe, ready.spec, folds, ready.look_back_hours)
 
 
-def _of_version(session: Session, tenant_id: str, entity: Entity, order: BacktestOrder) -> BacktestJob:
+def _of_version(session: Session, tenant_id: str, entity: Known, order: BacktestOrder) -> BacktestJob:
     """The version is pinned, and there is a row for it to forecast."""
     target = str(order.target)
     held = registry.answering(session, tenant_id, entity.name, target, order.version)
@@ -167,7 +166,7 @@ def _of_version(session: Session, tenant_id: str, entity: Entity, order: Backtes
     return BacktestJob(entity.name, target, version=held.semver, begin=order.begin, end=order.end)
 
 
-def _rows_since(session: Session, entity: Entity, channel: str, begin: datetime) -> int:
+def _rows_since(session: Session, entity: Known, channel: str, begin: datetime) -> int:
     held = observations.coverage(session, entity.id, channels=[channel], since=begin)
     return held[channel].rows if channel in held else 0
 
@@ -177,7 +176,7 @@ def _require_bounded(rows: int, field: str, value: object, fix: str) -> None:
         raise SpecInvalid(field, value, f"{rows} rows are more than a backtest looks at ({MOST_ROWS}): {fix}")
 
 
-def _job(entity: Entity, order: TrainOrder, spec: ModelSpec, hours: float | None, base: _Pinned | None) -> TrainJob:
+def _job(entity: Known, order: TrainOrder, spec: ModelSpec, hours: float | None, base: _Pinned | None) -> TrainJob:
     if order.model is not None and len(spec.targets) > 1:
         raise SpecInvalid("model", order.model, f"leave it out: the models of {', '.join(spec.targets)} are named after them")
     return TrainJob(

@@ -56,7 +56,7 @@ def resolve(
     future: Ahead | None = None,
 ) -> Question:
     """Fill in what is left open from the version that would answer. Raises NotFound, NoActiveVersion, SpecInvalid."""
-    answering = registry.answering(session, tenant_id, entity, target, semver)
+    answering = registry.answering(session, tenant_id, entity, target, semver, horizon=horizon, level=level)
     longest = answering.spec["horizon"]
     steps = horizon if horizon is not None else longest
     if not 1 <= steps <= longest:
@@ -109,10 +109,11 @@ def known(runtime: Runtime, session: Session, question: Question) -> tuple[Job, 
 
     A question that brings its own future is answered for itself alone: nothing kept speaks of that future.
     """
-    if question.future is not None:
+    left_s = _left_s(runtime, question.answering.made_at)
+    if question.future is not None or left_s <= 0:
         return None
     tenant_id = question.tenant_id
-    body = runtime.cache.get(tenant_id, question.asked) or _stored(runtime, session, tenant_id, question.asked)
+    body = runtime.cache.get(tenant_id, question.asked) or _stored(runtime, session, tenant_id, question.asked, left_s)
     if body is None:
         return None
     try:
@@ -122,14 +123,16 @@ def known(runtime: Runtime, session: Session, question: Question) -> tuple[Job, 
     return maker, body["forecast"] | {"cached": True}
 
 
-def _stored(runtime: Runtime, session: Session, tenant_id: str, asked: forecasts.Question) -> Json | None:
+def _left_s(runtime: Runtime, made_at: datetime | None) -> float:
+    """For how many seconds a forecast still serves as an answer."""
+    return 0.0 if made_at is None else runtime.settings.forecast_ttl_s - (datetime.now(UTC) - made_at).total_seconds()
+
+
+def _stored(runtime: Runtime, session: Session, tenant_id: str, asked: forecasts.Question, left_s: float) -> Json | None:
     """Postgres's copy of a cached forecast, for when Redis was wiped or is slow. It serves as long as the cached one would have."""
     stored = forecasts.find(session, tenant_id, asked)
     if stored is None:
         return None
-    left = runtime.settings.forecast_ttl_s - (datetime.now(UTC) - stored.made_at).total_seconds()
-    if left <= 0:
-        return None
     body = {"job_id": stored.job_id, "forecast": stored.body}
-    runtime.cache.put(tenant_id, asked, body, left)
+    runtime.cache.put(tenant_id, asked, body, left_s)
     return body

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db import observations
+from db.entities import Known
 from db.models import Entity
 from ml.errors import InsufficientData
 from ml.readiness import Coverage, assess
@@ -34,7 +35,12 @@ class Readiness:
 
 
 def readiness(
-    session: Session, entity: Entity, preset: Recipe, target: str | None, overrides: Mapping[str, Any], look_back_hours: float | None
+    session: Session,
+    entity: Entity | Known,
+    preset: Recipe,
+    target: str | None,
+    overrides: Mapping[str, Any],
+    look_back_hours: float | None,
 ) -> Readiness:
     """Resolve the recipe by the channels the entity has. Raises SpecInvalid."""
     held = _coverage(session, entity)
@@ -44,7 +50,7 @@ def readiness(
 
 
 def resolved(
-    session: Session, found: Sequence[Entity], preset: Recipe, target: str | None, overrides: Mapping[str, Any]
+    session: Session, found: Sequence[Known], preset: Recipe, target: str | None, overrides: Mapping[str, Any]
 ) -> dict[int, ModelSpec]:
     """The spec of each of many entities, by id, in one query and unmeasured: the worker measures each when its turn comes."""
     if not (preset.covariates or preset.joint or preset.available):  # nothing in it depends on what an entity has
@@ -53,7 +59,7 @@ def resolved(
     return {entity.id: preset.resolve(target, _known(held[entity.id]), overrides) for entity in found}
 
 
-def measured(session: Session, entity: Entity, preset: Recipe, spec: ModelSpec, look_back_hours: float | None) -> Readiness:
+def measured(session: Session, entity: Entity | Known, preset: Recipe, spec: ModelSpec, look_back_hours: float | None) -> Readiness:
     """The same for a spec already resolved: what a worker asks before it trains."""
     held = _coverage(session, entity)
     return Readiness(spec, _measure(session, entity, preset, spec, look_back_hours, held), look_back_hours)
@@ -66,14 +72,14 @@ def since(newest: Iterable[datetime | None], look_back_hours: float | None) -> d
 
 
 def _measure(
-    session: Session, entity: Entity, preset: Recipe, spec: ModelSpec, hours: float | None, held: Mapping[str, Coverage]
+    session: Session, entity: Entity | Known, preset: Recipe, spec: ModelSpec, hours: float | None, held: Mapping[str, Coverage]
 ) -> list[Requirement]:
     begin = since((held[target].last for target in spec.targets if target in held), hours)
     seen = held if begin is None else _coverage(session, entity, begin)
     return assess(spec, preset.needs, seen, now=datetime.now(UTC))
 
 
-def _coverage(session: Session, entity: Entity, begin: datetime | None = None) -> dict[str, Coverage]:
+def _coverage(session: Session, entity: Entity | Known, begin: datetime | None = None) -> dict[str, Coverage]:
     return _known(observations.coverage(session, entity.id, since=begin))
 
 

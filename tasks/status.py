@@ -92,6 +92,12 @@ class Glance(NamedTuple):
         """`rev.seq` is the ETag. A batch has no progress of its own: there the items that ended are counted."""
         return cls(f"{found['rev']}.{step(found)}", found["terminal"], found["queue"]["name"], found["estimated_finish_at"])
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Revision and step, in the order of time."""
+        rev, _, step = self.etag.partition(".")
+        return int(rev), int(step)
+
     def __str__(self) -> str:
         return f"{self.etag} {self.terminal:d} {self.queue} {self.estimated_finish_at or ''}"
 
@@ -119,11 +125,12 @@ def fresh(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
     return found
 
 
-def announce(runtime: Runtime, job: Job, ahead: int) -> dict[str, Any]:
-    """The document of a job that was written a moment ago, behind so many others: nothing about it has to be asked."""
-    found = document(runtime.settings, job, position=ahead, left_s=runtime.pace.seconds_left(job, ahead))
-    show(runtime, job.tenant_id, found)
-    return found
+def newborn(runtime: Runtime, job: Job, ahead: int) -> dict[str, Any]:
+    """The document of a job that was written a moment ago, behind so many others: nothing about it has to be asked.
+
+    It is mirrored by whoever asks for it first, or works on it.
+    """
+    return document(runtime.settings, job, position=ahead, left_s=runtime.pace.seconds_left(job, ahead))
 
 
 def describe(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:

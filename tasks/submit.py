@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from db import entities, ledger, registry
+from db.entities import Known
 from db.errors import NotFound
-from db.models import CANCELLED, SUCCEEDED, Entity, Job
+from db.models import CANCELLED, SUCCEEDED, Job
 from ml.errors import SpecInvalid
 from tasks import status
 from tasks.alarms import ANOMALY, DetectOrder, WatchOrder, judging, watching
@@ -252,7 +253,7 @@ def _submit_one(runtime: Runtime, session: Session, row: ledger.NewJob) -> Submi
     return Submitted(job, deduplicated, ahead=None if deduplicated else waiting)
 
 
-def _submit_batch(runtime: Runtime, session: Session, asker: Asker, queue: str, jobs: Sequence[tuple[Entity, JobSpec]]) -> Submitted:
+def _submit_batch(runtime: Runtime, session: Session, asker: Asker, queue: str, jobs: Sequence[tuple[Known, JobSpec]]) -> Submitted:
     """The rows are made first: `admit` holds the tenant's row, and another request of the tenant must not wait for ten thousand models."""
     deadline_s = runtime.settings.batch_deadline_s
     children = [replace(row, queue=queue, deadline_s=deadline_s) for row in _rows(runtime, session, asker, jobs)]
@@ -271,7 +272,7 @@ def _submit_batch(runtime: Runtime, session: Session, asker: Asker, queue: str, 
     return Submitted(ledger.submit_batch(session, parent, children))
 
 
-def _rows(runtime: Runtime, session: Session, asker: Asker, jobs: Sequence[tuple[Entity, JobSpec]]) -> list[ledger.NewJob]:
+def _rows(runtime: Runtime, session: Session, asker: Asker, jobs: Sequence[tuple[Known, JobSpec]]) -> list[ledger.NewJob]:
     """The jobs as the ledger takes them. A training makes its lineage where it is missing."""
     look = registry.ensure_models if isinstance(jobs[0][1], TrainJob) else registry.find_models
     models = look(session, asker.tenant_id, {(entity.id, job.model) for entity, job in jobs})
@@ -309,7 +310,7 @@ def require_free(session: Session, tenant_id: str, name: str) -> None:
         raise SpecInvalid("name", name, f"an entity of this name is there, of kind {there.kind or 'none'}; give the base a name of its own")
 
 
-def _entities(session: Session, tenant_id: str, names: Sequence[str]) -> list[Entity]:
+def _entities(session: Session, tenant_id: str, names: Sequence[str]) -> list[Known]:
     """All of them, in the order named, or NotFound for the first that is missing."""
     found = entities.find_many(session, tenant_id, names)
     missing = next((name for name in names if name not in found), None)

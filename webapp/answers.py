@@ -53,7 +53,7 @@ def answered(submitted: Submitted) -> Response:
     found = _standing(submitted)
     patience = preferred_wait()
     if patience > 0 and not found["terminal"]:
-        found = ended(runtime(), tenant_id(), submitted.job.id, patience)
+        found = ended(tenant_id(), found, patience)
     if submitted.forecast is not None:
         found = found | {"result": {"forecast": submitted.forecast}}
     return _answer(found, submitted, 200 if found["terminal"] else 202)
@@ -61,7 +61,7 @@ def answered(submitted: Submitted) -> Response:
 
 def _standing(submitted: Submitted) -> Document:
     if submitted.ahead is not None:
-        return status.announce(runtime(), submitted.job, submitted.ahead)
+        return status.newborn(runtime(), submitted.job, submitted.ahead)
     return status.fresh(runtime(), tenant_id(), submitted.job.id)
 
 

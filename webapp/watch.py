@@ -14,9 +14,9 @@ from webapp.hub import hub
 Document = dict[str, Any]
 
 
-def ended(runtime: Runtime, tenant_id: str, job_id: str, patience_s: float) -> Document:
-    """The job once it is terminal, or as it stands when patience ends."""
-    return until(runtime, tenant_id, job_id, patience_s, lambda found: bool(found["terminal"]))
+def ended(tenant_id: str, found: Document, patience_s: float) -> Document:
+    """This job once it is terminal, or as it stands when patience ends. Raises as `until` does."""
+    return _then(tenant_id, found, patience_s, lambda now: bool(now["terminal"]))
 
 
 def until(runtime: Runtime, tenant_id: str, job_id: str, patience_s: float, good: Callable[[Document], bool]) -> Document:
@@ -25,12 +25,15 @@ def until(runtime: Runtime, tenant_id: str, job_id: str, patience_s: float, good
     Patience ends early in a process that is told to stop, and at once where too many wait already. Where Postgres could not be asked in
     the end, its error is raised.
     """
-    deadline = time.monotonic() + patience_s
-    found = status.read(runtime, tenant_id, job_id)
+    return _then(tenant_id, status.read(runtime, tenant_id, job_id), patience_s, good)
+
+
+def _then(tenant_id: str, found: Document, patience_s: float, good: Callable[[Document], bool]) -> Document:
+    """What comes of a document that was just read."""
     if patience_s <= 0 or good(found):
         return found
     with hub().waits.offered(tenant_id) as seated:
-        return _wait(tenant_id, found, deadline, good) if seated else found
+        return _wait(tenant_id, found, time.monotonic() + patience_s, good) if seated else found
 
 
 def _wait(tenant_id: str, found: Document, deadline: float, good: Callable[[Document], bool]) -> Document:

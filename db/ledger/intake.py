@@ -229,4 +229,8 @@ def _made(id_: str, new: NewJob, created_at: datetime, available_at: datetime, d
     told = {name: value for name, value in _plain(new).items() if name != "deadline_s"}
     fresh = {"state": QUEUED, "rev": 1, "progress": {}, "warnings": [], "attempt": 0, "crashes": 0, "dispatch_no": 0}
     asked = {"cancel_requested": False, "drain_requested": False}
-    return Job(id=id_, **told, **fresh, **asked, created_at=created_at, available_at=available_at, deadline_at=deadline_at)
+    moments = {"created_at": created_at, "available_at": available_at, "deadline_at": deadline_at}
+    job = Job()
+    # No session will write it again. Set one by one, as changes to be written, its members take as long as a statement.
+    vars(job).update(id=id_, **told, **fresh, **asked, **moments)
+    return job

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from db import entities, erasures, forecasts, observations, registry
-from db.entities import ChannelInfo, Erased
+from db.entities import ChannelInfo, Erased, Known
 from db.errors import NotFound
 from db.forecasts import Question
 from db.models import Activation, Attempt, Base, Job
@@ -45,7 +45,7 @@ def test_a_tenant_finds_only_its_own(sessions: Sessions) -> None:
         ours, theirs = rows.tenant(session, "ours"), rows.tenant(session, "theirs")
         user = rows.entity(session, ours.id, "user-42")
         assert entities.get(session, ours.id, "user-42") is user
-        assert entities.find_many(session, ours.id, ["user-42", "user-43"]) == {"user-42": user}
+        assert entities.find_many(session, ours.id, ["user-42", "user-43"]) == {"user-42": Known(user.id, "user-42", user.kind)}
         for refused in (entities.get, entities.delete):
             with pytest.raises(NotFound, match="user-42"):
                 refused(session, theirs.id, "user-42")

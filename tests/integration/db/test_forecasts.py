@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from db import forecasts
+from db import entities, forecasts, observations, registry
 from db.forecasts import Question
 from db.models import Forecast, Json, Model, Version
 from db.session import Sessions
 from tests.support import rows
+
+#: A share that is written with sixteen digits.
+LEVEL = 0.1 + 0.7
 
 
 @pytest.fixture
@@ -51,6 +54,22 @@ def test_another_question_has_no_answer(sessions: Sessions, versions: list[Versi
     store(sessions, one, ask(one), {})
     with sessions.begin() as session:
         assert forecasts.find(session, one.tenant_id, replace(ask(one), **change)) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "there"),
+    [({}, True), ({"horizon": 7, "level": LEVEL}, True), ({"horizon": 6}, False), ({"level": 0.8}, False)],
+)
+def test_whoever_answers_knows_whether_it_was_asked_before(sessions: Sessions, asked: dict, there: bool) -> None:
+    """What is left open is the version's own, to the last digit."""
+    with sessions.begin() as session:
+        version = rows.publish(session, rows.model(session), spec={"horizon": 7, "level": LEVEL})
+    made = store(sessions, version, Question(version.id, "rhr", data_rev=0, horizon=7, level=LEVEL), {})
+    with sessions.begin() as session:
+        found = registry.answering(session, version.tenant_id, "user-42", "rhr", None, **asked)
+        assert found.made_at == (made.made_at if there else None)
+        observations.upsert(session, entities.get(session, version.tenant_id, "user-42"), rows.series("rhr", [58.0]))
+        assert registry.answering(session, version.tenant_id, "user-42", "rhr", None, **asked).made_at is None
 
 
 def test_the_same_question_again_keeps_one_row_with_the_last_answer(sessions: Sessions, versions: list[Version]) -> None:

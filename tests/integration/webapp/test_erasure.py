@@ -46,6 +46,7 @@ def live(house: House, me: Caller) -> list[str]:
     for item in items:
         house.fail(me, item["id"], lacking(item["entity"]))
     queued = me.post("/models/train", TRAIN).json["id"]
+    me.get(f"/jobs/{queued}")  # puts it on the board
     return [trained, asked, batch, *(item["id"] for item in items), queued]
 
 
