@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -73,13 +74,18 @@ def get_job(query: dict[str, Any], job_id: str) -> Response:
     present one), when the job ends, or when the time is over.
     """
     seen, text = status.glance(runtime(), tenant_id(), job_id)
+    if _behind(seen):
+        found = status.fresh(runtime(), tenant_id(), job_id)
+        seen, text = Glance.at(found), json.dumps(found)
     patience = min(query["wait"], runtime().settings.max_wait_s)
-    if patience > 0 and not seen.terminal and (not request.if_none_match or _known(seen)):
-        known = seen.etag
-        found = until(runtime(), tenant_id(), job_id, patience, lambda now: Glance.at(now).etag != known)
+    if patience > 0 and not seen.terminal and (not request.if_none_match or _known(seen) or _behind(seen)):
+        known = max(seen.place, _told())
+        found = until(runtime(), tenant_id(), job_id, patience, lambda now: Glance.at(now).place > known)
         seen, text = Glance.at(found), json.dumps(found)
     if _known(seen):
         return Response(status=304, headers=watching(seen))
+    if _behind(seen):
+        return Response(status=304, headers=watching(seen) | {"ETag": wsgi("HTTP_IF_NONE_MATCH")})
     return passed_on(text, watching(seen))
 
 
@@ -87,6 +93,24 @@ def _known(seen: Glance) -> bool:
     """Whether the client has this very status."""
     told = wsgi("HTTP_IF_NONE_MATCH")
     return told is not None and (told == f'"{seen.etag}"' or request.if_none_match.contains_weak(seen.etag))
+
+
+def _behind(seen: Glance) -> bool:
+    """Whether the client has seen more than is found: Redis was emptied, or away and is back with what it knew then.
+
+    Whoever sends its ETag is never told anything older. (Progress alone can be lost so; it is on record with the next heartbeat.)
+    """
+    return wsgi("HTTP_IF_NONE_MATCH") is not None and not seen.terminal and seen.place < _told()
+
+
+def _told() -> tuple[int, int]:
+    """The latest place that the client names as known."""
+    named = _ETAG.findall(wsgi("HTTP_IF_NONE_MATCH") or "")
+    return max(((int(rev), int(step)) for rev, step in named), default=(-1, -1))
+
+
+#: Of a job: its revision and the step within. More digits than any job has are none of ours.
+_ETAG = re.compile(r'"(\d{1,15})\.(\d{1,15})"')
 
 
 @blp.route("/jobs/<job_id>/result")

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from db import ledger
-from tasks import pace
+from tasks import pace, status
 from tasks.problems import problem
 from tests.support.ledger import pass_by
 from tests.support.web import Caller, House, days
@@ -39,6 +39,12 @@ def test_its_way(house: House, ready: Caller, job: str) -> None:
     assert "Retry-After" not in done.headers
 
 
+def test_a_new_job_is_mirrored_by_who_looks_first(house: House, ready: Caller, job: str) -> None:
+    assert house.runtime.board.read(ready.tenant_id, job) is None
+    seen = ready.get(f"/jobs/{job}").json
+    assert house.runtime.board.read(ready.tenant_id, job) == seen
+
+
 def test_an_etag_that_still_holds_is_answered_304(house: House, ready: Caller, job: str) -> None:
     first = ready.get(f"/jobs/{job}")
     seen = {"If-None-Match": first.headers["ETag"]}
@@ -49,6 +55,23 @@ def test_an_etag_that_still_holds_is_answered_304(house: House, ready: Caller, j
     assert ready.get(f"/jobs/{job}", headers=seen).status_code == 200
     for garbage in ("x", '"', 'W/"', "\u00e9", '"1.0"' * 50):
         assert ready.get(f"/jobs/{job}", headers={"If-None-Match": garbage}).status_code in (200, 304)
+
+
+def test_who_names_what_it_saw_is_told_nothing_older(house: House, ready: Caller, job: str) -> None:
+    claim = house.claim(job)
+    ledger_says = status.fresh(house.runtime, ready.tenant_id, job)
+    shown = ledger_says | {"seq": 7, "progress": {"phase": "fit"}}
+    status.show(house.runtime, ready.tenant_id, shown)
+    seen = ready.get(f"/jobs/{job}").headers["ETag"]
+    assert seen == f'"{ledger_says["rev"]}.7"'
+    house.runtime.board.forget(ready.tenant_id, [job])  # Redis was emptied, and no heartbeat has written the seventh step down
+    behind = ready.get(f"/jobs/{job}", headers={"If-None-Match": seen})
+    assert (behind.status_code, behind.headers["ETag"]) == (304, seen)
+    assert ready.get(f"/jobs/{job}?wait=0.3", headers={"If-None-Match": seen}).status_code == 304
+    house.publish(ready, job, claim=claim)
+    house.runtime.board.forget(ready.tenant_id, [job])
+    status.show(house.runtime, ready.tenant_id, shown)  # Redis is back with what it knew before the end
+    assert ready.get(f"/jobs/{job}", headers={"If-None-Match": f'"{ledger_says["rev"]}.8"'}).json["terminal"]
 
 
 def test_a_poller_costs_no_query(house: House, ready: Caller, job: str) -> None:
