@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from celery import Celery
 from kombu import Queue
+from kombu.transport import TRANSPORT_ALIASES
 
 from tasks.jobs import QUEUES
 from tasks.settings import Settings
 
+#: What these schemes of a broker's URL stand for: kombu's transport, but that it outlives a message that cannot be read.
+OURS = {"redis": "tasks.broker:Transport", "rediss": "tasks.broker:Transport"}
+
 
 def make_celery(settings: Settings, role: str = "client") -> Celery:
     """A Celery application that knows the queues and no task: the dispatcher sends by name, `tasks.worker` adds the tasks."""
+    TRANSPORT_ALIASES.update(OURS)
     app = Celery("fleetcast", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         # A half-open connection must not hang a process for good: without both timeouts and checks a worker never came back.

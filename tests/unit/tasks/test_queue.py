@@ -50,3 +50,11 @@ def test_the_light_processes_start_without_the_numeric_libraries(module: str) ->
     program = f"import sys, {module}; found = {heavy} & set(sys.modules); sys.exit(', '.join(found) or 0)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_the_broker_is_reached_by_a_transport_that_outlives_garbage(scheme: str) -> None:
+    url = f"{scheme}://127.0.0.1:1/0" + ("?ssl_cert_reqs=required" if scheme == "rediss" else "")
+    connection = make_celery(load({"REDIS_URL": url})).connection_for_read()
+    assert connection.get_transport_cls().__module__ == "tasks.broker"
+    assert bool(connection.ssl) is (scheme == "rediss")
