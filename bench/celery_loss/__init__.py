@@ -1,0 +1,1 @@
+"""What plain Celery on Redis loses when its workers are killed: `python -m bench.celery_loss`."""
