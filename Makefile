@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Plain pip: it takes the CPU build of torch where one is at hand. Pins are in constraints.txt.
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable
 
-.PHONY: help demo test test-slow fuzz check up down bench-training bench-accuracy bench-anomaly bench-api bench-streams clean
+.PHONY: help demo test test-slow chaos fuzz check audit up down bench-training bench-accuracy bench-anomaly bench-api bench-streams bench-celery clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -19,6 +19,9 @@ test: .venv/dev ## Run the tests; they start their own Postgres and Valkey
 test-slow: .venv/dev ## Run the tests that take minutes each, on the series below FLEETCAST_TEST_DATA
 	$(PY) -m pytest -m slow $(TESTS)
 
+chaos: .venv/dev ## Let everything fail while jobs run, and see what is lost: MINUTES=8, SEED=… to do it again, CHAOS=--production
+	$(PY) -m tests.chaos.campaign --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED)) $(CHAOS)
+
 fuzz: .venv/dev ## Ask every operation of the API at random for a while: MINUTES=10, FUZZ_SEED=… to do it again
 	FUZZ_MINUTES=$(or $(MINUTES),10) $(PY) -m pytest -m fuzz tests/fuzz $(TESTS)
 
@@ -30,6 +33,9 @@ check: .venv/dev ## Lint, types, the one direction of imports, and the images' f
 	@if [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile.web Dockerfile.gpu-worker && echo "hadolint: both Dockerfiles are good"; \
 	else echo "hadolint is left out: its package has no build for this machine"; fi
 	.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+audit: .venv/dev ## Look up every version of constraints.txt among known vulnerabilities; needs a network
+	$(PY) .ci/audit.py
 
 up: .venv/demo ## Start everything in the foreground
 	$(PY) -m ops.cli up
@@ -51,6 +57,9 @@ bench-api: .venv/dev ## Compare submitting and polling with the least Flask app 
 
 bench-streams: .venv/dev ## Measure submits and polls while hundreds of clients watch
 	$(PY) -m bench.streams
+
+bench-celery: .venv/dev ## Count what plain Celery on Redis loses when its workers are killed: BENCH="--seed 1"
+	$(PY) -m bench.celery_loss $(BENCH)
 
 clean: ## Remove the installation and caches
 	rm -rf .venv .venv-rivals build .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output *.egg-info

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import click
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from db.errors import MigrationBlocked
 from ops.house import HouseError
 from ops.processes import StackError
 from tasks.settings import SettingsError
@@ -38,6 +39,7 @@ COMMANDS: Mapping[str, Entry] = {
     "restore": Entry("ops.backup", "Bring FILE, which `backup` wrote, into an empty database."),
     "sample": Entry("ops.weather", "Print a year of an airport's hourly weather as CSV, to try things with."),
     "settings": Entry("ops.doctor", "Show every setting: its variable, its default, and why."),
+    "lifecycle": Entry("ops.lifecycle", "Show the life of a job: every change of state, who makes it, and when."),
     "migrate": Entry("ops.run", "Bring Postgres to the schema of this version."),
     "web": Entry("ops.run", "Serve the API (gunicorn with gevent)."),
     "dispatcher": Entry("ops.run", "Ring the workers for due jobs, and reconcile."),
@@ -70,7 +72,7 @@ class Commands(click.Group):
         """What a person can mend is told in one sentence, without a traceback."""
         try:
             return super().invoke(ctx)
-        except (SettingsError, StackError, HouseError) as error:
+        except (SettingsError, StackError, HouseError, MigrationBlocked) as error:
             raise click.ClickException(str(error)) from error
         except OperationalError as error:
             first = str(error.orig).splitlines()[0]

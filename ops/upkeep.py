@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -56,14 +57,16 @@ def _absent(folder: Path) -> str:
     return f"Nothing runs from {folder}. Start it with `fleetcast up`."
 
 
-def _tell(house: House) -> None:
+def _tell(house: House, *, openly: bool = True) -> None:
+    elsewhere = "told by `fleetcast status`"
     click.echo(f"API        {house.url}      (docs: {house.docs})")
-    click.echo(f"key        {house.key}")
-    click.echo(f"Flower     {house.flower}      (user {house.flower_user}, password {house.flower_password})")
+    click.echo(f"key        {house.key if openly else elsewhere}")
+    click.echo(f"Flower     {house.flower}      (user {house.flower_user}, password {house.flower_password if openly else elsewhere})")
     click.echo(f"folder     {house.folder}      (logs/, models/)")
     click.echo("processes  " + ", ".join(f"{name} {pid}" for name, pid in house.pids.items()))
 
 
 def _ready(house: House) -> None:
-    _tell(house)
+    """Where nobody looks on, what is said becomes a log, and a log holds no secrets."""
+    _tell(house, openly=sys.stdout.isatty())
     click.echo("Running. Ctrl-C stops everything.")

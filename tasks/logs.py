@@ -14,9 +14,11 @@ from tasks.settings import Settings
 
 #: A sign of one of them: most strings have none, and are looked at once.
 _SUSPECT = re.compile(r"fk_|://|passw|^(?:DETAIL|CONTEXT):", re.IGNORECASE | re.MULTILINE)
+#: A key of ours, and what is shown of it: its id.
+_KEY = (re.compile(r"\b(fk_[0-9a-f]+)_[0-9a-f]+"), r"\1_***")
 #: Who is let in by a URL, a libpq string or a key of ours, and the values that Postgres quotes from a row it refused.
 _SECRETS = (
-    (re.compile(r"\b(fk_[0-9a-f]+)_[0-9a-f]+"), r"\1_***"),
+    _KEY,
     (re.compile(r"://\S*@"), "://***@"),
     (re.compile(r"\b(password|passwd)=\S+", re.IGNORECASE), r"\1=***"),
     (re.compile(r"^(DETAIL|CONTEXT):.*", re.MULTILINE), r"\1: ***"),
@@ -63,6 +65,11 @@ def masked(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
                 value = secret.sub(shown, value)
             event[name] = value
     return event
+
+
+def keyless(text: str) -> str:
+    """The text with no more than the id of each key in it: for answers, which quote what was sent and end in other people's logs."""
+    return _KEY[0].sub(_KEY[1], text)
 
 
 def first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

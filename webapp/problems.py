@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from db.errors import StoreError
 from ml.errors import ModelError, SpecInvalid
-from tasks import problems
+from tasks import logs, problems
 from webapp.context import request_id
 
 log = structlog.get_logger()
@@ -109,7 +109,7 @@ def _fault_code(sentence: str) -> str:
 
 def answer(body: Mapping[str, Any], headers: Iterable[tuple[str, str]] = ()) -> Response:
     """A problem object as an HTTP answer."""
-    text = current_app.json.dumps({**body, "instance": request_id()})
+    text = logs.keyless(current_app.json.dumps({**body, "instance": request_id()}))
     response = Response(text, status=body["status"], content_type=MEDIA_TYPE, headers=list(headers))
     if body["code"] in RETRY_AFTER:
         response.headers.setdefault("Retry-After", str(RETRY_AFTER[body["code"]]))

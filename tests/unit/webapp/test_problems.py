@@ -96,6 +96,14 @@ def test_the_unknown_is_logged_and_not_shown(raised: Callable[[Exception], Any])
     assert isinstance(line["exc_info"], ValueError)
 
 
+def test_a_key_in_the_wrong_place_is_not_handed_on(raised: Callable[[Exception], Any]) -> None:
+    """The answer quotes what was sent, and ends in the client's log."""
+    key = f"fk_0123456789ab_{'ab' * 32}"
+    answer = raised(invalid(fault("/recipe", "not_allowed", f"{key} is no recipe.")))
+    assert answer.json["errors"][0]["detail"] == "fk_0123456789ab_*** is no recipe."
+    assert "ab" * 32 not in answer.text
+
+
 def test_a_database_that_is_away_is_not_logged_with_its_url(raised: Callable[[Exception], Any]) -> None:
     with capture_logs() as logs:
         raised(OperationalError("SELECT", {}, Exception("postgresql://user:password@host")))
