@@ -11,7 +11,13 @@ from tasks.settings import load
 
 
 def run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True, compare_server_default=False)
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        compare_type=True,
+        compare_server_default=False,
+        transaction_per_migration=True,
+    )
     with context.begin_transaction():
         context.run_migrations()
 
@@ -21,6 +27,6 @@ if given is not None:
     run(given)
 else:
     engine = make_engine(load().database_url, application="fleetcast-migrate")
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         run(connection)
     engine.dispose()

@@ -8,7 +8,9 @@ StoreError
 ├── OverQuota       the tenant holds all the jobs it may
 ├── Saturated       a queue holds all the jobs it may
 ├── KeyReused       the same Idempotency-Key with another body
-└── FenceLost       the lease was taken by somebody else: stop, write nothing
+├── SourceUnavailable  the place that observations are read from could not be reached
+├── FenceLost       the lease was taken by somebody else: stop, write nothing
+└── MigrationBlocked  others held a table for as long as a migration tried to change it
 """
 
 from __future__ import annotations
@@ -63,8 +65,22 @@ class KeyReused(StoreError):
         super().__init__(f"Idempotency-Key {key!r} was used with another request body.")
 
 
+class SourceUnavailable(StoreError):
+    """It may be back in a moment: whoever needs it tries again."""
+
+
 class FenceLost(StoreError):
     def __init__(self, job_id: str, fence: int) -> None:
         super().__init__(f"Job {job_id} is no longer held under fence {fence}.")
         self.job_id = job_id
         self.fence = fence
+
+
+class MigrationBlocked(StoreError):
+    """Nothing is half done: the migrations before it stand, and the next try goes on from there."""
+
+    def __init__(self, tries: int) -> None:
+        super().__init__(
+            f"A migration gave way {tries} times to transactions that hold the table it changes. End the long ones "
+            "(pg_stat_activity tells of them), then run `fleetcast migrate` again; it goes on where it stopped."
+        )

@@ -358,7 +358,7 @@ class Attempt(Base):
     worker: Mapped[str]
     started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     ended_at: Mapped[datetime | None]
-    #: succeeded, failed, cancelled, retried, drained, crashed (its process died), lost (its lease ran out).
+    #: succeeded, failed, cancelled, retried, drained, handed_back (for a newer release), crashed (process died), lost (lease ran out).
     outcome: Mapped[str | None]
     error: Mapped[Json | None]
     __table_args__ = (

@@ -15,11 +15,12 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ml import shelf
+from ml import keeper, shelf
 from ml.blend import BLEND, PARTS, Blend
 from ml.errors import ArtefactCorrupt, SpecInvalid
 from ml.features import Scaler, Season
 from ml.fitted import Base, Epoch, Fitted, Pretrained
+from ml.formats import known
 from ml.intervals import IntervalTable
 from ml.metrics import Scores
 from ml.networks import Network, build
@@ -30,21 +31,24 @@ HISTORY, SUMMARY = "history.json", "summary.txt"
 
 
 def save(fitted: Fitted, root: Path) -> Saved:
-    """Put a model on the shelf: whole or not there at all. Saving the same model again changes nothing."""
-    return shelf.put(root, _manifest(fitted), _files(fitted))
+    """Put a model on the shelf: whole or not there at all. Saving the same model again mends what was damaged of it.
+
+    Raises StorageFull.
+    """
+    return keeper.keep(root, _manifest(fitted), _files(fitted))
 
 
 def save_base(learned: Pretrained, root: Path) -> Saved:
-    """Put a network that serves nobody on the shelf, for others to start from."""
+    """Put a network that serves nobody on the shelf, for others to start from. Raises StorageFull."""
     # Numbers without names: an entity that is erased must not live on in a network that others start from.
     losses = sorted(learned.losses.values())
     about = {"kind": "base", "spec": learned.spec.as_dict(), "losses": losses, "libraries": _libraries()}
     history = shelf.to_json([epoch.as_dict() for epoch in learned.history])
-    return shelf.put(root, about, {WEIGHTS: _weights(learned.network), HISTORY: history})
+    return keeper.keep(root, about, {WEIGHTS: _weights(learned.network), HISTORY: history})
 
 
 def load_base(root: Path, sha256: str) -> Base:
-    """The network of any artefact, whether it serves or not. Raises ArtefactCorrupt."""
+    """The network of any artefact, whether it serves or not. Raises ArtefactCorrupt, NewerRelease."""
     taken = shelf.take(root, sha256)
     try:
         spec = ModelSpec.from_dict(taken.manifest["spec"])
@@ -54,7 +58,7 @@ def load_base(root: Path, sha256: str) -> Base:
 
 
 def load(root: Path, sha256: str, device: str = "cpu") -> Fitted:
-    """Read a model back, every byte of it checked before use. Raises ArtefactCorrupt saying what differs."""
+    """Read a model back, every byte of it checked before use. Raises ArtefactCorrupt saying what differs, NewerRelease."""
     taken = shelf.take(root, sha256)
     try:
         return _restored(taken, device)
@@ -142,11 +146,11 @@ def _restored(taken: Taken, device: str) -> Fitted:
         season=Season(float(manifest["season"]["period_s"]), int(manifest["season"]["steps"])),
         step=np.timedelta64(int(manifest["step_ms"]), "ms"),
         intervals=_intervals_in(manifest["intervals"], spec),
-        scores={name: {part: Scores(**found) for part, found in parts.items()} for name, parts in manifest["metrics"].items()},
+        scores={name: _scores_in(parts) for name, parts in manifest["metrics"].items()},
         served_by=manifest["served_by"],
         blend=_blend_in(manifest),
-        history=tuple(Epoch(**epoch) for epoch in json.loads(files[HISTORY])),
-        warnings=tuple(manifest["warnings"]),
+        history=tuple(Epoch(**known(Epoch, epoch)) for epoch in json.loads(files[HISTORY])),
+        warnings=tuple(manifest.get("warnings", ())),
         data_from=datetime.fromisoformat(data["from"]),
         data_until=datetime.fromisoformat(data["until"]),
         fit_until=datetime.fromisoformat(data["fit_until"]),
@@ -191,8 +195,12 @@ def _scaler_in(stored: Mapping[str, Any], spec: ModelSpec) -> Scaler:
     return Scaler(**arrays)
 
 
+def _scores_in(parts: Mapping[str, Any]) -> dict[str, Scores]:
+    return {part: Scores(**known(Scores, found)) for part, found in parts.items()}
+
+
 def _blend_in(manifest: Mapping[str, Any]) -> Blend | None:
-    stored = manifest["blend"]
+    stored = manifest.get("blend")
     if (stored is None) == (manifest["served_by"] == BLEND):
         raise ArtefactCorrupt(f"{manifest['served_by']} serves, and a blend is {'not ' if stored is None else ''}there.", file=MANIFEST)
     if stored is None:

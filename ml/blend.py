@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,10 +57,13 @@ def blended(guesses: Mapping[str, Floats], shares: Mapping[str, float]) -> Float
     return total
 
 
-def find_shares(guesses: Mapping[str, Floats], truth: Floats, counted: Bools, held: int) -> dict[str, float]:
+def find_shares(
+    guesses: Mapping[str, Floats], truth: Floats, counted: Bools, held: int, alive: Callable[[], object] = lambda: None
+) -> dict[str, float]:
     """Shares, none negative, that add up to 1: least absolute error over the counted pairs of `held` distinct rows, drawn to the prior.
 
     Exponentiated gradient (Kivinen & Warmuth 1997): the search stays among the shares, and without rows it stays at the prior.
+    `alive` is called after each step of it.
     """
     prior = np.array([PRIOR[part] for part in PARTS])
     change = np.stack([guesses[part][counted] - guesses[LAST_VALUE][counted] for part in PARTS])  # (P, n)
@@ -74,6 +77,7 @@ def find_shares(guesses: Mapping[str, Floats], truth: Floats, counted: Bools, he
         shares = np.maximum(shares * np.exp(-STEP * (slope - slope.min())), LEAST_SHARE)
         shares = shares / shares.sum()
         tried.append(shares)
+        alive()
     found = np.mean(tried[STEPS // 2 :], axis=0)
     return dict(zip(PARTS, found.tolist(), strict=True))
 

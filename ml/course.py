@@ -47,7 +47,7 @@ class Watcher(Protocol):
         ...
 
     def alive(self) -> None:
-        """After every batch; cheap."""
+        """After every batch and every stop part; cheap."""
         ...
 
 
@@ -127,7 +127,11 @@ class Course:
         return self.progress.note(train_loss, stop_loss, self._weights, time.perf_counter() - began)
 
     def _stop_loss(self) -> float:
-        return sum(check.loss(self.averaged) for check in self.checks) / len(self.checks)
+        total = 0.0
+        for check in self.checks:  # as many as there are entities
+            total += check.loss(self.averaged)
+            self.reporter.alive()
+        return total / len(self.checks)
 
     def _learn_once(self) -> float:
         batches = self.lesson.batches(self.generator, self.spec.batch_size)

@@ -10,7 +10,10 @@ ModelError
 │   └── FeatureMissing     a channel the model reads is absent
 ├── ScenarioOutOfBounds    a what-if asks for what never happened
 ├── TrainingDiverged       the loss left the numbers
-└── ArtefactCorrupt        the stored model is not what was saved
+├── ArtefactCorrupt        the stored model is not what was saved
+└── StorageFull            the disk takes no artefact: tried again
+
+NewerRelease               not of the tree: nothing is wrong, and no job fails of it
 """
 
 from __future__ import annotations
@@ -89,3 +92,14 @@ class TrainingDiverged(ModelError):
 
 class ArtefactCorrupt(ModelError):
     code = "artefact_corrupt"
+
+
+class StorageFull(ModelError):
+    code = "storage_full"
+
+
+class NewerRelease(Exception):
+    """It was written in a format that this release does not know: a job that meets it goes back, for a worker of a newer one."""
+
+    def __init__(self, what: str, found: int, newest: int) -> None:
+        super().__init__(f"{what} was written by a newer release, in format {found}; this one reads up to {newest}.")

@@ -23,7 +23,7 @@ JUDGING_ROWS = 8
 READ_AT_ONCE = 50_000
 
 
-def _silent() -> None:
+def silent() -> None:
     """Tell nobody."""
 
 
@@ -80,17 +80,17 @@ class _Column:
         return self.held(pairs, naive_forecast(name, self.values, pairs.rows, self.case.spec.horizon, self.case.season.steps))
 
 
-def judge(case: Case, network: Network, alive: Callable[[], None] = _silent) -> tuple[Judgement, ...]:
+def judge(case: Case, network: Network, alive: Callable[[], None] = silent) -> tuple[Judgement, ...]:
     """Per target: find what serves on the stop and calibrate parts, score all on the calibrate and test parts, measure the intervals.
 
     `alive` is called every second or so.
     """
     parts = {"held": slice(case.parts.stop.start, case.parts.calibrate.stop), "calibrate": case.parts.calibrate, "test": case.parts.test}
     sheets = {name: answer(case, network, part, alive) for name, part in parts.items()}
-    return tuple(_judge(_Column(case, k), {name: part[k] for name, part in sheets.items()}) for k in range(len(case.spec.targets)))
+    return tuple(_judge(_Column(case, k), {name: part[k] for name, part in sheets.items()}, alive) for k in range(len(case.spec.targets)))
 
 
-def answer(case: Case, network: Network, part: slice, alive: Callable[[], None] = _silent) -> list[Sheet]:
+def answer(case: Case, network: Network, part: slice, alive: Callable[[], None] = silent) -> list[Sheet]:
     """Let the network and the baselines forecast the part: a sheet per target."""
     found = origins_of(case, part)
     truth = futures(case.targets, found.rows, case.spec.horizon)  # (N, K, H)
@@ -98,7 +98,7 @@ def answer(case: Case, network: Network, part: slice, alive: Callable[[], None] 
     return [Sheet(found.of(k), truth[:, k], {name: guess[:, k] for name, guess in guesses.items()}) for k in range(len(case.spec.targets))]
 
 
-def served(fitted: Fitted, case: Case, origin_rows: Rows, alive: Callable[[], None] = _silent) -> Floats:
+def served(fitted: Fitted, case: Case, origin_rows: Rows, alive: Callable[[], None] = silent) -> Floats:
     """(N, H) what is served of the fitted target after each origin row."""
     name = fitted.spec.network if fitted.blend else fitted.served_by
     said = answers(name, case, fitted.network, origin_rows, alive)[:, fitted.column]
@@ -109,7 +109,7 @@ def origins_of(case: Case, part: slice) -> Origins:
     return origins(case.known, case.observed, part, case.spec.window, case.spec.horizon)
 
 
-def answers(name: str, case: Case, network: Network | None, origin_rows: Rows, alive: Callable[[], None] = _silent) -> Floats:
+def answers(name: str, case: Case, network: Network | None, origin_rows: Rows, alive: Callable[[], None] = silent) -> Floats:
     """(N, K, H) what the named forecaster says after each origin row, exactly as it is served. A baseline needs no network."""
     horizon = case.spec.horizon
     if name in NAIVE:
@@ -132,14 +132,14 @@ def seen_from(case: Case, origin_rows: Rows) -> tuple[View, Inputs]:
     return view, look_ahead(ahead, gather(case.phases, origin_rows + 1, spec.horizon), case.scaler, spec)
 
 
-def _judge(column: _Column, sheets: Mapping[str, Sheet]) -> Judgement:
+def _judge(column: _Column, sheets: Mapping[str, Sheet], alive: Callable[[], None]) -> Judgement:
     case = column.case
-    blend, warnings = _blend(column, sheets["held"])
+    blend, warnings = _blend(column, sheets["held"], alive)
     served_by = BLEND if blend else _best_naive(column)
     judged = {part: _with_blend(column, sheet, blend) for part, sheet in sheets.items()}
     scale = mase_scale(column.values, column.observed, case.parts.test.start, case.season.steps)
     scores = {part: _scores(judged[part], scale) for part in ("calibrate", "test")}
-    table = _intervals(column, judged, served_by)
+    table = _intervals(column, judged, served_by, alive)
     if table.is_pooled(case.spec.level):
         detail = f"{table.rows} held-back rows of {column.name} are too few for each step: the steps share them."
         warnings.append(notice("intervals_pooled", detail, rows=table.rows))
@@ -149,7 +149,7 @@ def _judge(column: _Column, sheets: Mapping[str, Sheet]) -> Judgement:
     return Judgement(served_by, blend, by_forecaster, table, tuple(warnings))
 
 
-def _blend(column: _Column, held: Sheet) -> tuple[Blend | None, list[Notice]]:
+def _blend(column: _Column, held: Sheet, alive: Callable[[], None]) -> tuple[Blend | None, list[Notice]]:
     """Shares by the rows held back from the network; None where they are too few to tell it from luck."""
     rows, case = held.rows.forecast_rows, column.case
     if rows < JUDGING_ROWS:
@@ -159,7 +159,7 @@ def _blend(column: _Column, held: Sheet) -> tuple[Blend | None, list[Notice]]:
     level = float(learned[np.isfinite(learned)].mean())
     plain = plain_guesses(column.values, held.rows.rows, case.spec.horizon, case.season.steps, level)
     guesses = plain | {NETWORK: held.guesses[case.spec.network]}
-    return Blend(find_shares(guesses, held.truth, held.rows.counted, rows), level), []
+    return Blend(find_shares(guesses, held.truth, held.rows.counted, rows, alive), level), []
 
 
 def _with_blend(column: _Column, sheet: Sheet, blend: Blend | None) -> Sheet:
@@ -182,7 +182,7 @@ def _best_naive(column: _Column) -> str:
     return min(NAIVE, key=lambda name: float(np.abs(held[name].errors[held[name].counted]).sum()))
 
 
-def _intervals(column: _Column, sheets: Mapping[str, Sheet], served_by: str) -> IntervalTable:
+def _intervals(column: _Column, sheets: Mapping[str, Sheet], served_by: str, alive: Callable[[], None] = silent) -> IntervalTable:
     """From the latest rows held back from the serving forecaster; measured by tables made the same way at each stage of the test part."""
     growth, parts = _growth(column), column.case.parts
     if served_by == BLEND:
@@ -190,7 +190,7 @@ def _intervals(column: _Column, sheets: Mapping[str, Sheet], served_by: str) -> 
     else:
         first = max(0, min(parts.calibrate.start, parts.test.start - RECENT))
         held = column.naive_held(served_by, slice(first, parts.test.stop))
-    return follow(held, growth, parts.test, _phases(column, sheets["calibrate"], served_by, growth))
+    return follow(held, growth, parts.test, _phases(column, sheets["calibrate"], served_by, growth), alive)
 
 
 def baseline_intervals(case: Case, target: int, name: str) -> IntervalTable:

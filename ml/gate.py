@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ml.evaluation import origins_of, served
+from ml.evaluation import origins_of, served, silent
 from ml.features import calendar
 from ml.fitted import Case, Fitted
 from ml.metrics import score
@@ -15,11 +15,12 @@ from ml.series import moment
 from ml.windows import futures
 
 
-def compare(incumbent: Fitted, challenger: Fitted, case: Case) -> dict[str, Any]:
+def compare(incumbent: Fitted, challenger: Fitted, case: Case, alive: Callable[[], None] = silent) -> dict[str, Any]:
     """Both as they serve, on the same rows: the challenger's calibrate part, over the steps both forecast.
 
     `ratio` is challenger / incumbent mean absolute error. `comparable` is False, with a `reason`, where the incumbent reads channels the
     case does not hold or another cadence. `incumbent_saw` says that the incumbent had learned from some of these rows.
+    `alive` is called every second or so.
     """
     reason = _incomparable(incumbent, case)
     if reason:
@@ -28,8 +29,8 @@ def compare(incumbent: Fitted, challenger: Fitted, case: Case) -> dict[str, Any]
     both = ours.rows >= incumbent.spec.window - 1
     rows, counted = ours.rows[both], ours.counted[both, :steps]
     truth = futures(case.targets[:, [challenger.column]], rows, steps)[:, 0]
-    new = served(challenger, case, rows)[:, :steps]
-    old = served(incumbent, _as_case(incumbent, case), rows)[:, :steps]
+    new = served(challenger, case, rows, alive)[:, :steps]
+    old = served(incumbent, _as_case(incumbent, case), rows, alive)[:, :steps]
     have, had = score(truth, new, counted, None).mae, score(truth, old, counted, None).mae
     if have is None or had is None:
         return {"comparable": False, "reason": "no held-back row can be forecast by both"}

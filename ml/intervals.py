@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +86,7 @@ class IntervalTable:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> IntervalTable:
-        phases = stored["phases"]
+        phases = stored.get("phases")
         return cls(
             half=np.array(stored["half"], dtype=np.float64),
             covered=tuple(stored["covered"]),
@@ -183,13 +184,16 @@ def is_sharper(calibrate: Held, usual: Floats, growth: Floats) -> bool:
     return float((by_phase / np.maximum(plain, 1e-300)).mean()) < SHARPER
 
 
-def follow(held: Held, growth: Floats, test: slice, phases: Floats | None = None) -> IntervalTable:
+def follow(
+    held: Held, growth: Floats, test: slice, phases: Floats | None = None, alive: Callable[[], object] = lambda: None
+) -> IntervalTable:
     """The table as it stands after the test part, and what tables made the same way at earlier rows did on it.
 
     A table made at a row knows the errors resolved by then and no later one: conformal over the latest RECENT origins, times a factor
     per level that rises where too many truths fell outside and falls where too few did (adaptive conformal inference, Gibbs & Candès
     2021, on the log of the width and over all steps). So nothing looks ahead, and the test part is measured as tables no older than
     STALEST rows would have served it. A level whose residuals are too few for its rank has no factor: it is wide already.
+    `alive` is called after each table.
     """
     unit = np.ones_like(held.errors) if phases is None else phases[held.phases]
     past, score = _Past(held, np.abs(held.errors) / unit, growth), _Score(test)
@@ -199,6 +203,7 @@ def follow(held: Held, growth: Floats, test: slice, phases: Floats | None = None
         half, pooled = past.table(row)
         past.issue(half, pooled, block)
         score.add(half, unit[block], held, block)
+        alive()
     half, pooled = past.table(test.stop)
     return IntervalTable(half, score.covered(), past.origins(test.stop), pooled, phases, score.winkler())
 

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ml.errors import ArtefactCorrupt
+from ml.formats import require_readable
 
-#: Raised when a reader of the older form could not read the newer one.
+#: Raised when a reader of the older form could not read the newer one, or would read it wrongly; older ones stay readable for good.
 FORMAT = 1
 MANIFEST = "manifest.json"
 #: The tensors of a network.
@@ -66,7 +67,7 @@ def put(root: Path, about: Mapping[str, Any], files: Mapping[str, bytes]) -> Sav
 
 
 def take(root: Path, sha256: str) -> Taken:
-    """Read an artefact back. Raises ArtefactCorrupt saying what differs."""
+    """Read an artefact back. Raises ArtefactCorrupt saying what differs, NewerRelease."""
     if not ADDRESS.fullmatch(sha256):
         raise ArtefactCorrupt(f"{sha256!r} is no artefact's address.")
     home = folder(root, sha256)
@@ -150,6 +151,8 @@ def _parsed(content: bytes) -> dict[str, Any]:
         manifest = json.loads(content)
     except ValueError as error:
         raise ArtefactCorrupt("The manifest is no JSON.", file=MANIFEST) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ArtefactCorrupt(f"The manifest is not of format {FORMAT}.", file=MANIFEST)
-    return manifest
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise ArtefactCorrupt("The manifest names no format.", file=MANIFEST)
+    require_readable("The artefact", found, FORMAT)
+    return cast("dict[str, Any]", manifest)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from ml.errors import SpecInvalid
+from ml.formats import known
 
 #: Lowest and highest value of each numeric field. They keep one model small (it is trained by the thousand) and one request bounded.
 BOUNDS: Mapping[str, tuple[float, float]] = {
@@ -169,7 +170,8 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        return cls(**_typed(stored))
+        """Of this release or another: fields that are missing take their defaults, unknown ones are passed over. Raises SpecInvalid."""
+        return cls(**_typed(known(cls, stored)))
 
     def fingerprint(self) -> str:
         """Hash of all fields: two trainings with the same fingerprint ask for the same thing."""
@@ -202,7 +204,7 @@ def _typed(stored: Mapping[str, Any]) -> dict[str, Any]:
         if name in values:
             values[name] = tuple(values[name])
     if isinstance(values.get("split"), Mapping):
-        values["split"] = Split(**values["split"])
+        values["split"] = Split(**known(Split, values["split"]))
     return values
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -90,14 +90,20 @@ def pretrain(cases: Sequence[Case], spec: ModelSpec, watcher: Watcher, device: s
     Its early stopping goes by the mean over the entities' stop parts. Raises SpecInvalid for a case of another shape, TrainingDiverged.
     """
     _require_shape(cases, spec)
-    course = Course(
-        spec, pooled([lesson(case, device) for case in cases]), [StopPart(case) for case in cases], watcher, device, cases[0].base
-    )
+    lessons = pooled([lesson(case, device) for case in _one_by_one(cases, watcher)])
+    course = Course(spec, lessons, [StopPart(case) for case in _one_by_one(cases, watcher)], watcher, device, cases[0].base)
     network = course.finish(0)
     if network is None:
         return None
-    gains = {case.series.entity: check.loss(network) for case, check in zip(cases, course.checks, strict=True)}
+    gains = {case.series.entity: check.loss(network) for case, check in zip(_one_by_one(cases, watcher), course.checks, strict=True)}
     return Pretrained(spec, network, tuple(course.progress.history), gains)
+
+
+def _one_by_one(cases: Sequence[Case], watcher: Watcher) -> Iterator[Case]:
+    """With a sign of life before each: there may be thousands."""
+    for case in cases:
+        watcher.alive()
+        yield case
 
 
 def _fit_one(member: int, case: Case, reporter: Reporter, device: str) -> tuple[Fitted, ...] | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ml import shelf
-from ml.errors import ArtefactCorrupt
+from ml.errors import ArtefactCorrupt, NewerRelease
 from ops.house import HouseError
 
 #: Raised when a reader of the older form could not read the newer one.
@@ -189,6 +189,8 @@ def artefact(root: Path, address: str) -> Mapping[str, bytes]:
         return shelf.take(root, address).files
     except ArtefactCorrupt as error:
         raise Damaged(f"Artefact {address} is missing or corrupt: {error}") from error
+    except NewerRelease as error:
+        raise Damaged(f"Artefact {address} cannot be checked: {error}") from error
 
 
 def put_in_place(unpacked: Path, models: Path, addresses: Iterable[str]) -> None:

@@ -66,8 +66,9 @@ def _spec(file: Path) -> ModelSpec:
     """The spec, alone or as the `spec` of a manifest."""
     try:
         told = json.loads(file.read_text())
-        return ModelSpec.from_dict(told.get("spec", told))
-    except (ValueError, TypeError, AttributeError, SpecInvalid) as error:
+        stated = told.get("spec", told)
+        return ModelSpec(tuple(stated["targets"])).override(stated)
+    except (ValueError, TypeError, KeyError, AttributeError, SpecInvalid) as error:
         raise click.ClickException(f"{file} is no spec: {error}. It needs `targets` at least; see `Spec` in /openapi.json.") from error
 
 

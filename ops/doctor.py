@@ -24,6 +24,11 @@ from tasks.settings import Settings, load
 #: Below so many free bytes a training may fail to store its artefact.
 LEAST_FREE = 500 * 2**20
 OLDEST_POSTGRES = 15
+STANDINGS = {
+    migrate.Standing.BEHIND: "behind this version; run `fleetcast migrate`",
+    migrate.Standing.LEVEL: "at head",
+    migrate.Standing.AHEAD: "those of a newer version, beside which this one runs",
+}
 
 
 @dataclass(frozen=True)
@@ -117,9 +122,10 @@ def _postgres(url: str) -> Iterator[Finding]:
             version = connection.execute(text("SHOW server_version")).scalar_one()
         new = int(version.split(".")[0]) >= OLDEST_POSTGRES
         yield Finding("postgres", new, f"answers, version {version}" + ("" if new else f"; bring it to {OLDEST_POSTGRES} or newer"))
-        head = migrate.at_head(engine)
-        yield Finding("migrations", head, "at head" if head else "behind this version; run `fleetcast migrate`")
-        if head:
+        standing = migrate.standing(engine)
+        fit = standing is not migrate.Standing.BEHIND
+        yield Finding("migrations", fit, STANDINGS[standing])
+        if fit:
             yield _ledger(make_sessions(engine))
     except SQLAlchemyError as error:
         first = str(getattr(error, "orig", error)).splitlines()[0]

@@ -13,10 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
+from sqlalchemy.exc import OperationalError
 
 from db import migrate
 from db.session import make_engine
-from ops.house import folder_option, served, write_private
+from ops.house import HouseError, folder_option, served, write_private
 from tasks import logs
 from tasks.dispatcher import Dispatcher
 from tasks.jobs import SERVES
@@ -44,9 +45,11 @@ def migrate_command(folder: Path | None) -> None:
     engine = make_engine(served(folder).database_url, application="fleetcast-migrate")
     try:
         migrate.upgrade(engine)
+        ahead = migrate.standing(engine) is migrate.Standing.AHEAD
     finally:
         engine.dispose()
-    click.echo("The database is at the newest migration.")
+    newer = "A newer version migrated the database; this one runs beside it and leaves it as it is."
+    click.echo(newer if ahead else "The database is at the newest migration.")
 
 
 @click.command()
@@ -63,6 +66,7 @@ def web_command() -> None:
 def dispatcher_command() -> None:
     """Ring the workers for due jobs, and reconcile. Any number may run."""
     settings = _settings()
+    _require_schema(settings)
     logs.configure(settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -77,6 +81,7 @@ def dispatcher_command() -> None:
 def worker_command(kind: str) -> None:
     """Work on jobs: `interactive` serves predictions, what-if and batches, `train` serves trainings."""
     settings = _settings()
+    _require_schema(settings)
     settings = replace(settings, worker_name=settings.worker_name or f"{kind}@{socket.gethostname()}")
     # CUDA does not survive a fork, so a child for the card is started afresh.
     start = "spawn" if settings.device == "cuda" or (settings.device == "auto" and NVIDIA.exists()) else "fork"
@@ -138,6 +143,19 @@ def _make_cookie_secret(state: Path) -> None:
 def _settings() -> Settings:
     """The settings, with both servers named."""
     return _named(load(), "DATABASE_URL", "REDIS_URL")
+
+
+def _require_schema(settings: Settings) -> None:
+    """Refuse to work on a database that lacks migrations. One that does not answer is waited for, as at any other time."""
+    engine = make_engine(settings.database_url, pool_size=1, application="fleetcast-migrate")
+    try:
+        behind = migrate.standing(engine) is migrate.Standing.BEHIND
+    except OperationalError:
+        return
+    finally:
+        engine.dispose()
+    if behind:
+        raise HouseError("The database lacks migrations of this version. Run `fleetcast migrate`, then start this again.")
 
 
 def _named(settings: Settings, *variables: str) -> Settings:

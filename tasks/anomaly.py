@@ -123,7 +123,7 @@ def _detect(shop: Workshop, work: Work) -> None:
         detector = shop.detector(version)
         raw = _recent(session, entity, job, detector)
     work.progress("detect")
-    found = detect(detector, raw, job.begin, job.end)
+    found = detect(detector, raw, job.begin, job.end, work.alive)
     judge = anomalies.Judge(work.job.tenant_id, entity.id, version.model_id, version.id, work.job.id)
     notices = [*_seen_in_training(job, detector), *found.warnings]
 

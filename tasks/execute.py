@@ -10,24 +10,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-import torch
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
 from db import ledger
-from db.errors import FenceLost, NotFound, StoreError
+from db.errors import FenceLost, NotFound, SourceUnavailable, StoreError
 from db.models import TERMINAL, Job, Json, Version
 from db.registry import NewVersion, publish_and_prune
-from ml.errors import ModelError
+from ml.errors import ModelError, NewerRelease, StorageFull
 from tasks import metrics, problems, status
 from tasks.jobs import Activation
 from tasks.lease import CancelRequested, DeadlinePassed, DrainRequested, Lease
-from tasks.workshop import Workshop
+from tasks.workshop import Workshop, no_memory_left
 
 log = structlog.get_logger()
 
 #: Pauses before a publication is tried again.
 PUBLISH_PAUSES_S = (0.5, 2.0)
+#: What passes by itself, or once an operator has seen to it: a full disk, a source that is away, Postgres while the job ran.
+PASSING = (StorageFull, SourceUnavailable, OperationalError, InterfaceError, PoolExhausted)
 
 #: Writes a job's effects in the transaction that ends it, and returns its result and warnings.
 Publish = Callable[[Session], tuple[Json, Sequence[Json]]]
@@ -41,6 +43,8 @@ class Work:
     lease: Lease
     claim: ledger.Claim
     settled: bool = False
+    #: Code of what went wrong with this try, for the log.
+    met: str | None = None
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -107,18 +111,36 @@ class Work:
             self._end("drained", lambda s: ledger.release(s, self.job.id, self.claim.fence))
         except DeadlinePassed as passed:
             self._fail(problems.problem("deadline_exceeded", str(passed)))
+        except NewerRelease as found:
+            self._hand_back(found)
+        except PASSING as error:
+            self._retry(_passing(error))
         except (ModelError, StoreError) as error:
             self._fail(problems.of(error))
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            self._retry(problems.problem("out_of_memory", str(error) or "The worker ran out of memory."))
         except Exception as error:
+            if no_memory_left(error):
+                self._retry(problems.problem("out_of_memory", (str(error) or "The worker ran out of memory.").splitlines()[0]))
+                return
             log.exception("attempt_failed", **self.named, kind=self.job.kind)
             self._retry(problems.problem("internal", f"{type(error).__name__} in the worker; its log has the details."))
 
+    def _hand_back(self, found: NewerRelease) -> None:
+        """It needs a worker of a newer release, which this one makes way for: not at once, or it would ring here again and again."""
+        log.warning("job_of_newer_release", **self.named, kind=self.job.kind, reason=str(found))
+        delay = self.shop.settings.retry_base_s
+        self._end("handed_back", lambda s: ledger.release(s, self.job.id, self.claim.fence, outcome="handed_back", delay_s=delay))
+
     def _fail(self, error: Json) -> None:
+        self._note(error)
         self._end("failed", lambda s: ledger.fail(s, self.job.id, self.claim.fence, error))
 
+    def _note(self, error: Json) -> None:
+        """A job that is tried again shows its problem nowhere else."""
+        self.met = error["code"]
+        self.shop.runtime.meter.count(metrics.ATTEMPTS_FAILED, self.job.kind, error["code"])
+
     def _retry(self, error: Json) -> None:
+        self._note(error)
         delay = backoff(self.claim.attempt, self.shop.settings.retry_base_s, self.shop.settings.retry_cap_s)
         self._end("retried", lambda s: ledger.retry_later(s, self.job.id, self.claim.fence, error, delay))
 
@@ -140,7 +162,7 @@ class Work:
         """Let go, count, and mirror what moved: the job, and a batch that ended with it."""
         self.settled = True
         self.lease.let_go(self.job.id)
-        log.info("attempt_ended", **self.named, kind=self.job.kind, attempt=self.claim.attempt, outcome=outcome)
+        log.info("attempt_ended", **self.named, kind=self.job.kind, attempt=self.claim.attempt, outcome=outcome, problem=self.met)
         ended = outcome == "exhausted" or any(each.job_id == self.job.id and each.state in TERMINAL for each in moved)
         self._count(outcome, ended=ended)
         try:
@@ -162,6 +184,10 @@ class Work:
 Handler = Callable[[Workshop, Sequence[Work]], None]
 
 
+class Forgotten(Exception):
+    """A mistake of ours: the job would seem to run until its lease ran out."""
+
+
 def run(shop: Workshop, handlers: Mapping[str, Handler], job_id: str, doorbell: str) -> None:
     """Answer one doorbell. A stale one (the job is taken, ended, or not yet due) finds nothing to claim."""
     owner = f"{shop.settings.host}/{doorbell}"
@@ -176,7 +202,10 @@ def run(shop: Workshop, handlers: Mapping[str, Handler], job_id: str, doorbell: 
             lease.progress(work.job.id, "claimed")
         try:
             handlers[claims[0].job.kind](shop, works)
+            if not all(work.settled for work in works):
+                raise Forgotten("the handler left a job without an outcome")
         except Exception as error:  # what no single job's care caught: nothing but a signal may reach Celery
+            log.warning("handler_failed", jobs=[work.job.id for work in works], error=type(error).__name__)
             for work in works:
                 if not work.settled:
                     with work.outcome():
@@ -203,6 +232,12 @@ def _count_claims(shop: Workshop, claims: Sequence[ledger.Claim]) -> None:
         shop.runtime.meter.observe(metrics.JOB_WAIT, (job.started_at - job.available_at).total_seconds(), job.kind)
     if claims[0].job.shape_key is not None:
         shop.runtime.meter.observe(metrics.COHORT_SIZE, len(claims))
+
+
+def _passing(error: Exception) -> Json:
+    if isinstance(error, ModelError | StoreError):
+        return problems.of(error)
+    return problems.problem("source_unavailable", f"Postgres did not answer: {type(error).__name__}.")
 
 
 def backoff(attempt: int, base_s: float, cap_s: float) -> float:

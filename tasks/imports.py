@@ -14,7 +14,7 @@ from db import entities, ledger, registry
 from db.errors import NotFound
 from db.ledger import Claim
 from db.models import SUCCEEDED, Model, Version
-from ml import shelf, weights
+from ml import keeper, weights
 from ml.shelf import WEIGHTS, Saved
 from ml.spec import ModelSpec
 from tasks.jobs import Activation, ImportJob, digest
@@ -47,7 +47,7 @@ class Imported(NamedTuple):
 def import_base(runtime: Runtime, tenant_id: str, order: ImportOrder, actor: str) -> Imported:
     """Check the tensors, put them on the shelf, publish. The entity that holds the base is made where missing.
 
-    Raises WeightsInvalid, SpecInvalid (the name is an entity's that holds no base); OSError from the shelf.
+    Raises WeightsInvalid, SpecInvalid (the name is an entity's that holds no base), StorageFull.
     """
     weights.require(order.weights, order.spec)
     try:
@@ -90,7 +90,7 @@ def _model(session: Session, tenant_id: str, job: ImportJob) -> Model:
 def _shelve(runtime: Runtime, order: ImportOrder) -> Saved:
     """What a base is on the shelf depends on its spec and its tensors alone, so the same network is the same artefact."""
     about = {"kind": BASE, "spec": order.spec.as_dict(), "recipe": order.recipe, "imported": True}
-    return shelf.put(runtime.settings.model_dir, about, {WEIGHTS: order.weights})
+    return keeper.keep(runtime.settings.model_dir, about, {WEIGHTS: order.weights})
 
 
 def _publish(runtime: Runtime, session: Session, job: ImportJob, model: Model, saved: Saved, actor: str) -> Version:

@@ -1,4 +1,7 @@
-"""Job specs: frozen values that know their kind, their queue and what operators read of them."""
+"""Job specs: frozen values that know their kind, their queue and what operators read of them.
+
+Processes of two releases read each other's specs while one takes the other's place; docs/decisions/0024 has the rule.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
 from ml.anomaly.spec import DetectorSpec
+from ml.formats import known, require_readable
 from ml.spec import ModelSpec
 
 INTERACTIVE, BATCH, TRAIN = "interactive", "batch", "train"
@@ -20,6 +24,9 @@ SERVES: Mapping[str, tuple[str, ...]] = {"interactive": (INTERACTIVE, BATCH), "t
 Activation = Literal["auto", "always", "never"]
 #: channel -> its values over the steps ahead.
 Ahead = Mapping[str, Sequence[float]]
+
+#: Holds the format of a stored spec; one of format 1 has none.
+FORMAT = "v"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,8 @@ class TrainJob:
     """Train one network: a version of one model, or of one per target."""
 
     kind: ClassVar[str] = "train"
+    #: As of every kind: raised with a field that a worker of the release before must not pass over.
+    format: ClassVar[int] = 1
     queue: ClassVar[str] = TRAIN
     entity: str
     recipe: str
@@ -59,7 +68,7 @@ class TrainJob:
         return self.model if len(self.spec.targets) == 1 else target
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        members = {
             "entity": self.entity,
             "recipe": self.recipe,
             "target": self.spec.targets[0],
@@ -69,18 +78,13 @@ class TrainJob:
             "base": self.base and asdict(self.base),
             "spec": self.spec.as_dict(),
         }
+        return _written(self, members)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        return cls(
-            entity=stored["entity"],
-            recipe=stored["recipe"],
-            spec=ModelSpec.from_dict(stored["spec"]),
-            model=stored["model"],
-            activation=stored["activation"],
-            look_back_hours=stored["look_back_hours"],
-            base=BaseRef(**stored["base"]) if stored.get("base") else None,
-        )
+        base = stored.get("base")
+        made = {"spec": ModelSpec.from_dict(stored["spec"]), "base": BaseRef(**known(BaseRef, base)) if base else None}
+        return cls(**_read(cls, stored) | made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class PretrainJob:
     """Train one network on many entities, for others to start from. It is kept as a model of an entity of its own."""
 
     kind: ClassVar[str] = "pretrain"
+    format: ClassVar[int] = 1
     queue: ClassVar[str] = TRAIN
     shape_key: ClassVar[str | None] = None
     #: Name of the base, and of the entity that holds it.
@@ -108,12 +113,12 @@ class PretrainJob:
 
     def as_dict(self) -> dict[str, Any]:
         named = {name: getattr(self, name) for name in ("entity", "recipe", "activation", "look_back_hours")}
-        return named | {"target": self.model, "entities": list(self.entities), "spec": self.spec.as_dict()}
+        return _written(self, named | {"target": self.model, "entities": list(self.entities), "spec": self.spec.as_dict()})
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        named = {name: stored[name] for name in ("entity", "recipe", "activation", "look_back_hours")}
-        return cls(**named, entities=tuple(stored["entities"]), spec=ModelSpec.from_dict(stored["spec"]))
+        made = {"entities": tuple(stored["entities"]), "spec": ModelSpec.from_dict(stored["spec"])}
+        return cls(**_read(cls, stored) | made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,7 @@ class ImportJob:
     """Take in a network that was learned elsewhere, for others to start from. It never waits: who asks for it does it."""
 
     kind: ClassVar[str] = "import"
+    format: ClassVar[int] = 1
     queue: ClassVar[str] = INTERACTIVE
     shape_key: ClassVar[str | None] = None
     #: Name of the base, and of the entity that holds it.
@@ -143,11 +149,11 @@ class ImportJob:
 
     def as_dict(self) -> dict[str, Any]:
         named = {name: getattr(self, name) for name in _OF_IMPORT}
-        return named | {"target": self.model, "spec": self.spec.as_dict()}
+        return _written(self, named | {"target": self.model, "spec": self.spec.as_dict()})
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        return cls(**{name: stored[name] for name in _OF_IMPORT}, spec=ModelSpec.from_dict(stored["spec"]))
+        return cls(**_read(cls, stored) | {"spec": ModelSpec.from_dict(stored["spec"])})
 
 
 _OF_IMPORT = ("entity", "recipe", "sha256", "bytes", "activation")
@@ -157,6 +163,8 @@ _OF_IMPORT = ("entity", "recipe", "sha256", "bytes", "activation")
 class _Asked:
     """What every question about the future names."""
 
+    kind: ClassVar[str]
+    format: ClassVar[int]
     queue: ClassVar[str] = INTERACTIVE
     shape_key: ClassVar[str | None] = None
     entity: str
@@ -179,11 +187,11 @@ class _Asked:
         return f"{self.entity} {self.target}"
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return _written(self, asdict(self))
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        return cls(**stored)
+        return cls(**_read(cls, stored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +199,7 @@ class PredictJob(_Asked):
     """Forecast one target of one entity with its active version, or with a pinned one."""
 
     kind: ClassVar[str] = "predict"
+    format: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +207,7 @@ class WhatIfJob(_Asked):
     """Forecast named scenarios beside a baseline."""
 
     kind: ClassVar[str] = "what_if"
+    format: ClassVar[int] = 1
     #: As the client wrote them: [{"name": …, "changes": [{"channel", "op", "value", "steps"}]}].
     scenarios: Sequence[Mapping[str, Any]] = ()
     bounds: Literal["warn", "clamp", "reject"] = "warn"
@@ -210,6 +220,7 @@ class BacktestJob:
     """Forecast what is known by now as it would have been forecast then: by a recipe, trained anew for each fold, or by a version."""
 
     kind: ClassVar[str] = "backtest"
+    format: ClassVar[int] = 1
     shape_key: ClassVar[str | None] = None
     entity: str
     #: The first one, where a recipe forecasts several.
@@ -242,13 +253,12 @@ class BacktestJob:
     def as_dict(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in _OF_BACKTEST}
         span = {name: at and at.isoformat().replace("+00:00", "Z") for name, at in (("from", self.begin), ("to", self.end))}
-        return plain | span | {"spec": self.spec and self.spec.as_dict()}
+        return _written(self, plain | span | {"spec": self.spec and self.spec.as_dict()})
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        begin, end = (datetime.fromisoformat(at) if at else None for at in (stored["from"], stored["to"]))
-        spec = None if stored["spec"] is None else ModelSpec.from_dict(stored["spec"])
-        return cls(**{name: stored[name] for name in _OF_BACKTEST}, spec=spec, begin=begin, end=end)
+        spec = ModelSpec.from_dict(stored["spec"]) if stored.get("spec") else None
+        return cls(**_read(cls, stored) | {"spec": spec, "begin": _moment(stored, "from"), "end": _moment(stored, "to")})
 
 
 _OF_BACKTEST = ("entity", "target", "recipe", "folds", "look_back_hours", "version")
@@ -259,6 +269,7 @@ class AnomalyTrainJob:
     """Learn what is usual of an entity: a version of one of its detectors."""
 
     kind: ClassVar[str] = "anomaly_train"
+    format: ClassVar[int] = 1
     queue: ClassVar[str] = TRAIN
     shape_key: ClassVar[str | None] = None
     entity: str
@@ -275,11 +286,11 @@ class AnomalyTrainJob:
         return f"{self.entity} {self.model}"
 
     def as_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _OF_ANOMALY_TRAIN} | {"spec": self.spec.as_dict()}
+        return _written(self, {name: getattr(self, name) for name in _OF_ANOMALY_TRAIN} | {"spec": self.spec.as_dict()})
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        return cls(**{name: stored[name] for name in _OF_ANOMALY_TRAIN}, spec=DetectorSpec.from_dict(stored["spec"]))
+        return cls(**_read(cls, stored) | {"spec": DetectorSpec.from_dict(stored["spec"])})
 
 
 _OF_ANOMALY_TRAIN = ("entity", "recipe", "model", "activation", "look_back_hours")
@@ -290,6 +301,7 @@ class AnomalyDetectJob:
     """Judge the rows of a stretch of time."""
 
     kind: ClassVar[str] = "anomaly_detect"
+    format: ClassVar[int] = 1
     queue: ClassVar[str] = INTERACTIVE
     shape_key: ClassVar[str | None] = None
     entity: str
@@ -306,15 +318,30 @@ class AnomalyDetectJob:
 
     def as_dict(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in ("entity", "model", "version")}
-        return plain | {name: at and at.isoformat().replace("+00:00", "Z") for name, at in (("from", self.begin), ("to", self.end))}
+        span = {name: at and at.isoformat().replace("+00:00", "Z") for name, at in (("from", self.begin), ("to", self.end))}
+        return _written(self, plain | span)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        end = datetime.fromisoformat(stored["to"]) if stored["to"] else None
-        return cls(stored["entity"], stored["model"], datetime.fromisoformat(stored["from"]), end, stored["version"])
+        span = {"begin": datetime.fromisoformat(stored["from"]), "end": _moment(stored, "to")}
+        return cls(**_read(cls, stored) | span)
 
 
 JobSpec = TrainJob | PretrainJob | ImportJob | PredictJob | WhatIfJob | BacktestJob | AnomalyTrainJob | AnomalyDetectJob
+
+
+def _written(job: JobSpec | _Asked, members: dict[str, Any]) -> dict[str, Any]:
+    return members if job.format == 1 else {FORMAT: job.format} | members
+
+
+def _read(kind: type[JobSpec] | type[_Asked], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The members as they are stored. Raises NewerRelease for a format that this release does not know."""
+    require_readable(f"The {kind.kind} job", int(stored.get(FORMAT, 1)), kind.format)
+    return known(kind, stored)
+
+
+def _moment(stored: Mapping[str, Any], name: str) -> datetime | None:
+    return datetime.fromisoformat(stored[name]) if stored.get(name) else None
 
 
 def digest(*parts: object) -> str:

@@ -20,9 +20,10 @@ KINDS: tuple[str, ...] = tuple(spec.kind for spec in get_args(JobSpec))
 #: A worker whose WORKER_NAME does not begin with its kind and an @ is only known as a worker.
 WEB, DISPATCHER, WORKER = "web", "dispatcher", "worker"
 ROLES = (WEB, DISPATCHER, *SERVES, WORKER)
-#: How a try at a job ends, besides those that end the job: `retried` and `drained` bring it back to the queue, `exhausted` was its last,
-#: `fenced` had lost its lease, and of an `unrecorded` one Postgres could not be told.
-OUTCOMES = (*TERMINAL, "retried", "drained", "exhausted", "fenced", "unrecorded")
+#: How a try at a job ends, besides those that end the job: `retried`, `drained` and `handed_back` (its spec or its artefact is of a newer
+#: release than the worker) bring it back to the queue, `exhausted` was its last, `fenced` had lost its lease, and of an `unrecorded` one
+#: Postgres could not be told.
+OUTCOMES = (*TERMINAL, "retried", "drained", "handed_back", "exhausted", "fenced", "unrecorded")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 STATUSES = tuple(str(status.value) for status in HTTPStatus)
 APPLICATIONS = tuple(f"fleetcast-{name}" for name in ("web", "metrics", "dispatcher", "dispatcher-listen", "worker", "worker-parent"))
@@ -78,6 +79,14 @@ DEVICE_RESERVED = Metric(
 DEVICE_TOTAL = Metric(
     "fleetcast_device_memory_total_bytes", "gauge", "Memory of a CUDA device.", {"worker": None, "device": None}, together="max"
 )
+STORAGE_FREE = Metric(
+    "fleetcast_storage_free_bytes",
+    "gauge",
+    "Bytes that a worker can still write where artefacts are kept; 0 where it may only read.",
+    {"worker": None},
+    together="max",
+)
+STORAGE_TOTAL = Metric("fleetcast_storage_total_bytes", "gauge", "Size of that disk.", {"worker": None}, together="max")
 
 # What the processes count.
 JOBS_ENDED = Metric(
@@ -94,9 +103,16 @@ JOB_RUN = Metric("fleetcast_job_run_seconds", "histogram", "Time from the last c
 ATTEMPTS_ENDED = Metric(
     "fleetcast_attempts_ended_total",
     "counter",
-    "Tries by how they ended; `fenced`: the lease was lost.",
+    "Tries by how they ended; `fenced`: the lease was lost; `handed_back`: left to a worker of a newer release.",
     {"kind": KINDS, "outcome": OUTCOMES},
 )
+ATTEMPTS_FAILED = Metric(
+    "fleetcast_attempts_failed_total",
+    "counter",
+    "Tries that met a problem, those that are made again among them.",
+    {"kind": KINDS, "code": tuple(PROBLEMS)},
+)
+ARTEFACTS_CORRUPT = Metric("fleetcast_artefacts_corrupt_total", "counter", "Damaged artefacts met; none of them was used.")
 LEASES_REAPED = Metric("fleetcast_leases_reaped_total", "counter", "Tries given up because their worker fell silent.", {"kind": KINDS})
 BELLS = Metric("fleetcast_bells_rung_total", "counter", "Messages sent to workers, those sent again among them.", {"queue": QUEUES})
 BELLS_AGAIN = Metric("fleetcast_bells_rung_again_total", "counter", "Messages sent again because they were lost.", {"queue": QUEUES})

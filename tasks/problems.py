@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from db.errors import Conflict, KeyReused, NoActiveVersion, NotFound, OverQuota, Saturated, StoreError
+from db.errors import Conflict, KeyReused, NoActiveVersion, NotFound, OverQuota, Saturated, SourceUnavailable, StoreError
 from ml.errors import ModelError
 
 
@@ -191,7 +191,7 @@ CATALOGUE: Mapping[str, Kind] = {
     "source_unavailable": Kind(
         502,
         "The data source does not answer",
-        "The place that observations are read from could not be reached.",
+        "The place that observations are read from, or that results are written to, could not be reached at any try.",
         "Try again later.",
         retryable=True,
         in_jobs_only=True,
@@ -254,6 +254,13 @@ CATALOGUE: Mapping[str, Kind] = {
         "The files of the version are not those that were saved, or are gone.",
         "Roll back or train again.",
     ),
+    "storage_full": Kind(
+        507,
+        "There is no room for the model",
+        "The disk that artefacts are kept on is full, over its quota, or may only be read. Nothing was published.",
+        "Try again when the operator has made room.",
+        retryable=True,
+    ),
     "batch_failed": Kind(
         422,
         "No item of the batch succeeded",
@@ -302,6 +309,8 @@ def _code(error: StoreError) -> str:
             return "queue_saturated"
         case KeyReused():
             return "idempotency_key_reused"
+        case SourceUnavailable():
+            return "source_unavailable"
     return "internal"
 
 

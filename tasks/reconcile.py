@@ -84,7 +84,19 @@ class Patrol(threading.Thread):
         self._action, self._every_s, self._rest_s, self._told = action, every_s, rest_s, told
 
     def run(self) -> None:
-        """Until told to stop. After Postgres was out of reach it rests: workers could not renew their leases either."""
+        """Until told to stop. After Postgres was out of reach it rests: workers could not renew their leases either.
+
+        An error that nobody foresaw ends the whole process, which is started again. Without its rounds it would seem well, and what
+        died would run for ever.
+        """
+        try:
+            self._go_round()
+        except Exception:
+            log.exception("round_broken", round=self.name)
+        finally:
+            self._told.set()
+
+    def _go_round(self) -> None:
         pause = 0.0
         while not self._told.wait(pause):
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy.orm import Session
 
 from db import entities, observations, registry
@@ -23,10 +24,14 @@ from tasks.execute import Work
 from tasks.jobs import TrainJob
 from tasks.readiness import measured, since
 from tasks.status import finish_at
-from tasks.workshop import Workshop
+from tasks.workshop import Workshop, no_memory_left
+
+log = structlog.get_logger()
 
 #: Share of a training's progress when an epoch loop begins and ends; fetching, judging and publishing are the rest.
 FIT_FROM, FIT_UNTIL = 0.05, 0.95
+#: Members of a cohort, each with what it learns from.
+Ready = Sequence[tuple[Work, Case]]
 
 
 def train(shop: Workshop, works: Sequence[Work]) -> None:
@@ -39,15 +44,41 @@ def train(shop: Workshop, works: Sequence[Work]) -> None:
         _fit(shop, ready)
 
 
-def _fit(shop: Workshop, ready: Sequence[tuple[Work, Case]]) -> None:
+def _fit(shop: Workshop, ready: Ready) -> None:
+    """Where memory is too small for all together it is tried in halves, so that in the end only a member too large by itself fails."""
+    if _fits(shop, ready):
+        return
+    left = _unsettled(ready)
+    shop.clear_memory()
+    for half in (left[::2], left[1::2]):
+        if half:
+            _fit(shop, half)
+
+
+def _fits(shop: Workshop, ready: Ready) -> bool:
+    """Train together; each member that is left has its outcome then. False: there was not enough memory for those that are left."""
     cases = [case for _, case in ready]
     try:
         fit(cases, cases[0].spec, _Reporter(shop, ready), device=shop.device)
     except AllStopping:
-        for work, _ in ready:
-            if not work.settled:
-                with work.outcome():
-                    work.lease.check(work.job.id)
+        for work, _ in _unsettled(ready):
+            with work.outcome():
+                work.lease.check(work.job.id)
+    except (MemoryError, RuntimeError) as error:
+        left = [work for work, _ in _unsettled(ready)]
+        if len(left) > 1 and no_memory_left(error):
+            log.warning("cohort_halved", jobs=[work.job.id for work in left])
+            return False
+        if not left:
+            raise
+        for work in left:
+            with work.outcome():
+                raise
+    return True
+
+
+def _unsettled(ready: Ready) -> Ready:
+    return [(work, case) for work, case in ready if not work.settled]
 
 
 class AllStopping(Exception):
@@ -68,7 +99,7 @@ class _Reporter:
         return not work.settled
 
     def alive(self) -> None:
-        left = [work for work, _ in self.ready if not work.settled]
+        left = [work for work, _ in _unsettled(self.ready)]
         for work in left[:1]:
             work.lease.alive()
         if all(work.lease.stopping(work.job.id) for work in left):
@@ -175,7 +206,7 @@ def _model(session: Session, work: Work, job: TrainJob, target: str) -> str:
 def _judge(shop: Workshop, work: Work, job: TrainJob, case: Case, fitted: Fitted) -> Json:
     """The gate's verdict: skill, and the incumbent on the same rows."""
     incumbent = _incumbent(shop, work, job, fitted.target)
-    comparison = None if incumbent is None else compare(incumbent, fitted, case)
+    comparison = None if incumbent is None else compare(incumbent, fitted, case, work.alive)
     return gate(fitted, recipe(job.recipe, shop.runtime.recipes).gate, comparison)
 
 

@@ -17,6 +17,7 @@ from ml.errors import (
     InsufficientRecentData,
     ModelError,
     ScenarioOutOfBounds,
+    StorageFull,
     TrainingDiverged,
 )
 from ml.requirement import Requirement
@@ -548,6 +549,7 @@ _BESIDES: tuple[ModelError | Refusal, ...] = (
     ),
     TrainingDiverged("The loss left the numbers in epoch 3; a lower learning rate may help.", epoch=3),
     ArtefactCorrupt("weights.safetensors has hash 5f1d0c2ab3e4…, not 9f2b9f2b9f2b….", file="weights.safetensors"),
+    StorageFull("184320 bytes of an artefact could not be written: No space left on device.", bytes=184_320),
 )
 #: Problems that bring members of their own; of all others the document shows the catalogue's words.
 PROBLEMS: Mapping[str, Mapping[str, Any]] = {error.code: problem(error.code, error.detail, **error.extra) for error in _BESIDES}
@@ -1014,7 +1016,7 @@ EXAMPLES: tuple[Example, ...] = (
         answer=_page(CALLED | {"model": DETECTOR, "version": "1.0.0", "job": JUDGED, "found_at": "2026-10-12T07:20:11.204180Z"}),
     ),
     Example("healthz", "The process is alive", answer={"status": "alive"}),
-    Example("readyz", "Everything is there", answer={"ready": True, "postgres": True, "redis": True, "migrations": True}),
+    Example("readyz", "Everything is there", answer={"ready": True, "postgres": True, "redis": True, "migrations": True, "fix": None}),
     Example(
         "queues",
         "How full the queues are",

@@ -20,6 +20,9 @@ from webapp.sight import Sight
 EXTENSION = "fleetcast.health"
 #: What was found is shown again for so long: nobody needs a key here, and nobody is to make Postgres count as often as they like.
 FRESH_S = 1.0
+#: What to do where the answer is no.
+MIGRATE = "The database lacks migrations of this version; run `fleetcast migrate`."
+ANSWER = "Postgres does not answer; `fleetcast doctor` says what is wrong."
 
 blp = Blueprint("health", __name__, description="For load balancers and operators")
 
@@ -37,6 +40,7 @@ class Ready(Out):
     postgres = fields.Boolean()
     redis = fields.Boolean()
     migrations = fields.Boolean(metadata={"description": "The database has every migration this code knows."})
+    fix = fields.String(allow_none=True, metadata={"description": "What an operator does about it; null when nothing has to be done."})
 
 
 class Depth(Out):
@@ -64,11 +68,11 @@ def healthz() -> dict[str, str]:
 @blp.route("/readyz")
 @blp.response(200, Ready, description="It can work.")
 @blp.alt_response(503, schema=Ready, description="Something is missing.")
-def readyz() -> tuple[dict[str, bool], int]:
-    """Postgres answers, and the migrations are at head
+def readyz() -> tuple[dict[str, Any], int]:
+    """Postgres answers, and has every migration of this version
 
-    Redis is told of, but its absence does not make it 503: all web processes share it, and all of them go on without it. What is told is
-    a second old at most.
+    It may have those of a newer version too: both run while one takes the other's place. Redis is told of, but its absence does not make
+    it 503: all web processes share it, and all of them go on without it. What is told is a second old at most.
     """
     found = _sights().readiness.seen()
     return found, 200 if found["ready"] else 503
@@ -90,13 +94,14 @@ class Sights:
         self.readiness = Sight(self._readiness, FRESH_S)
         self.depths = Sight(self._depths, FRESH_S)
 
-    def _readiness(self) -> dict[str, bool]:
+    def _readiness(self) -> dict[str, Any]:
         postgres, migrations = self._postgres()
-        return {"ready": postgres and migrations, "postgres": postgres, "redis": self._redis(), "migrations": migrations}
+        found = {"ready": postgres and migrations, "postgres": postgres, "redis": self._redis(), "migrations": migrations}
+        return found | {"fix": None if found["ready"] else MIGRATE if postgres else ANSWER}
 
     def _postgres(self) -> tuple[bool, bool]:
         try:
-            return True, migrate.at_head(self._runtime.engine)
+            return True, migrate.standing(self._runtime.engine) is not migrate.Standing.BEHIND
         except (DBAPIError, PoolExhausted):
             return False, False
 

@@ -81,6 +81,7 @@ def pretrain(asked: wire.PretrainAsked) -> Response:
     headers=always("Location"),
     description="The base had this network already; nothing was written.",
 )
+@blp.refuses("storage_full")
 def import_base(query: dict[str, Any]) -> tuple[Version, int, dict[str, str]]:
     """Bring a base that was learned elsewhere
 

@@ -94,10 +94,10 @@ def retry_later(session: Session, job_id: str, fence: int, error: Json, delay_s:
     return moved[0].state == QUEUED
 
 
-def release(session: Session, job_id: str, fence: int) -> list[Moved]:
-    """Hand the job back because the worker has to go: due at once, and this try is not counted."""
-    values = {"attempt": jobs.c.attempt - 1, "available_at": func.clock_timestamp()}
-    return _let_go(session, job_id, fence, unless_cancelled(literal(False)), outcome="drained", values=values)
+def release(session: Session, job_id: str, fence: int, *, outcome: str = "drained", delay_s: float = 0.0) -> list[Moved]:
+    """Hand the job back, because the worker has to go or cannot do it: due again in `delay_s`, and this try is not counted."""
+    values = {"attempt": jobs.c.attempt - 1, "available_at": from_now(delay_s)}
+    return _let_go(session, job_id, fence, unless_cancelled(literal(False)), outcome=outcome, values=values)
 
 
 def crashed(session: Session, owner: str, *, max_crashes: int, error: Json) -> list[Moved]:

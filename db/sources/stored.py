@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from psycopg import sql
 from sqlalchemy.orm import Session
 
+from db.errors import SourceUnavailable
+
 Series = tuple[NDArray[np.datetime64], NDArray[np.float64]]
 
 # Postgres itself strings the rows of a channel together, in its binary form: time as microseconds since 2000, value as a double.
@@ -42,12 +44,18 @@ def fetch(
     """Times (datetime64[ms], UTC) and values of each channel, oldest first, from `since` on and before `until`.
 
     `last_rows` keeps only the newest of each channel. A channel without rows comes as empty arrays.
+    Raises SourceUnavailable.
     """
     asked = {"entity": entity_id, "channels": list(channels), "since": since, "until": until, "last_rows": last_rows}
     span = sql.SQL(" AND ").join([_CHANNEL, *(bound for name, bound in _BOUNDS.items() if asked[name] is not None)])
     connection = cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
-    with connection.cursor(binary=True) as cursor:
-        found = dict(cursor.execute(_QUERY.format(span=span), asked).fetchall())
+    try:
+        with connection.cursor(binary=True) as cursor:
+            found = dict(cursor.execute(_QUERY.format(span=span), asked).fetchall())
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        if connection.closed:  # past SQLAlchemy, so it must be told
+            session.connection().invalidate(error)
+        raise SourceUnavailable(f"Postgres did not give the observations: {type(error).__name__}.") from error
     return {name: _series(found.get(name) or b"") for name in channels}
 
 

@@ -14,7 +14,7 @@ import safetensors
 import safetensors.numpy
 import sklearn
 
-from ml import shelf
+from ml import keeper, shelf
 from ml.anomaly.detector import Detector
 from ml.anomaly.features import VIEWS
 from ml.anomaly.forest import restored
@@ -31,12 +31,18 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 
 
 def save_detector(detector: Detector, root: Path) -> Saved:
-    """Put a detector on the shelf: whole or not there at all. Saving the same detector again changes nothing."""
-    return shelf.put(root, _manifest(detector), {ARRAYS: safetensors.numpy.save(_tensors(detector.usual))})
+    """Put a detector on the shelf: whole or not there at all. Saving the same detector again mends what was damaged of it.
+
+    Raises StorageFull.
+    """
+    return keeper.keep(root, _manifest(detector), {ARRAYS: safetensors.numpy.save(_tensors(detector.usual))})
 
 
 def load_detector(root: Path, sha256: str) -> Detector:
-    """Read a detector back, every byte and every index of it checked before use. Raises ArtefactCorrupt saying what differs."""
+    """Read a detector back, every byte and every index of it checked before use.
+
+    Raises ArtefactCorrupt saying what differs, NewerRelease.
+    """
     taken = shelf.take(root, sha256)
     try:
         return _restored(taken)
@@ -95,7 +101,7 @@ def _restored(taken: Taken) -> Detector:
         anchor=np.datetime64(int(manifest["grid"]["anchor_ms"]), "ms"),
         usual=_usual(taken.files[ARRAYS], len(channels)),
         contamination=float(manifest["contamination"]),
-        warnings=tuple(manifest["warnings"]),
+        warnings=tuple(manifest.get("warnings", ())),
         data_from=datetime.fromisoformat(data["from"]),
         data_until=datetime.fromisoformat(data["until"]),
         fit_until=datetime.fromisoformat(data["fit_until"]),

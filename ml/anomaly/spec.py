@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from ml.errors import SpecInvalid
+from ml.formats import known
 
 #: Lowest and highest value of each numeric field. They keep one detector small and one request bounded.
 BOUNDS: Mapping[str, tuple[float, float]] = {
@@ -96,8 +97,8 @@ class DetectorSpec:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Raises SpecInvalid for an unknown field or a value out of bounds."""
-        return cls(channels=tuple(stored["channels"])).override(stored)
+        """Of this release or another: fields that are missing take their defaults, unknown ones are passed over. Raises SpecInvalid."""
+        return cls(**_typed(known(cls, stored)))
 
     def fingerprint(self) -> str:
         """Hash of all fields: two trainings with the same fingerprint ask for the same thing."""

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from ml.anomaly.features import VIEWS, views
-from ml.anomaly.forest import Forest, grow
+from ml.anomaly.forest import ROWS_AT_ONCE, Forest, grow
 from ml.anomaly.spec import DetectorSpec
 from ml.anomaly.surprise import Rarity
 from ml.features import fit_scaler
@@ -75,20 +75,21 @@ class Usual:
         alive()
         alone = Rarity.of(np.abs(odd[fit]))
         wood = Rarity.of(forest.scores(np.nan_to_num(odd[held]))[:, None])
-        whole = Rarity.of(evidence(alone, forest, wood, odd[held])[:, None])
+        alive()
+        whole = Rarity.of(evidence(alone, forest, wood, odd[held], alive)[:, None])
         return cls(scaler.center, scaler.scale, low, high, middle, alone, forest, wood, whole)
 
     def odd(self, seen: Sight, spec: DetectorSpec) -> Floats:
         """(T, F) views less their usual value, NaN where a channel was not observed."""
         return seen.features(self.center, self.scale, spec) - self.middle
 
-    def surprise(self, odd: Floats) -> Floats:
+    def surprise(self, odd: Floats, alive: Callable[[], object] = lambda: None) -> Floats:
         """(N,) of (N, F) views less their usual value, NaN where a channel is missing; NaN where all are."""
-        return self.whole.surprise(self.evidence(odd)[:, None])[:, 0]
+        return self.whole.surprise(self.evidence(odd, alive)[:, None])[:, 0]
 
-    def evidence(self, odd: Floats) -> Floats:
+    def evidence(self, odd: Floats, alive: Callable[[], object] = lambda: None) -> Floats:
         """(N,) what the views say by themselves and what the forest says of them together, on average."""
-        return evidence(self.views, self.forest, self.wood, odd)
+        return evidence(self.views, self.forest, self.wood, odd, alive)
 
     def shares(self, odd: Floats) -> Floats:
         """(N, C) what each channel adds to the evidence: how much less there were if that channel were as usual. Rows add up to 1.
@@ -103,7 +104,16 @@ class Usual:
         return np.asarray(added / added.sum(axis=1, keepdims=True))
 
 
-def evidence(alone: Rarity, forest: Forest, wood: Rarity, odd: Floats) -> Floats:
+def evidence(alone: Rarity, forest: Forest, wood: Rarity, odd: Floats, alive: Callable[[], object] = lambda: None) -> Floats:
+    """(N,) of (N, F), some rows at a time: `alive` is called after each."""
+    found = [np.empty(0)]
+    for first in range(0, len(odd), ROWS_AT_ONCE):
+        found.append(_evidence(alone, forest, wood, odd[first : first + ROWS_AT_ONCE]))
+        alive()
+    return np.concatenate(found)
+
+
+def _evidence(alone: Rarity, forest: Forest, wood: Rarity, odd: Floats) -> Floats:
     """(N,) in units of surprise, NaN where every channel is missing. Quadratic means: one loud view counts for more than many murmurs."""
     known = np.isfinite(odd).any(axis=1)
     loud = by_channel(alone.surprise(np.abs(odd)))  # (N, C, V)

@@ -39,7 +39,7 @@ def train_detector(entity: str, raw: RawChannels, spec: DetectorSpec, alive: Cal
     alive()
     fit, held = np.split(rows, [len(rows) - _held_back(rows, spec)])
     usual = Usual.learn(seen, fit, held, spec, alive)
-    scores = scored(usual.surprise(usual.odd(seen, spec)[held]))
+    scores = scored(usual.surprise(usual.odd(seen, spec)[held], alive))
     return Detector(
         entity=entity,
         spec=spec,
@@ -57,16 +57,23 @@ def train_detector(entity: str, raw: RawChannels, spec: DetectorSpec, alive: Cal
     )
 
 
-def detect(detector: Detector, raw: RawChannels, start: datetime | None = None, end: datetime | None = None) -> Detection:
+def detect(
+    detector: Detector,
+    raw: RawChannels,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    alive: Callable[[], object] = lambda: None,
+) -> Detection:
     """Score the rows from `start` up to, but not including, `end`, and call where something unusual begins or becomes critical.
 
     `raw` should begin `detector.reach` rows before `start`. Whether a row alarms depends on that row and earlier ones alone. Of more
-    than MOST_ALARMS the newest are told, and a notice counts the others.
+    than MOST_ALARMS the newest are told, and a notice counts the others. `alive` is called every second or so.
     Raises FeatureMissing naming the channels without rows, UnusableData (rows that fit no grid).
     """
     series, seen, notices = _seen(detector, raw)
+    alive()
     odd = detector.usual.odd(seen, detector.spec)
-    scores = scored(detector.usual.surprise(odd))
+    scores = scored(detector.usual.surprise(odd, alive))
     asked = _between(series.times, start, end)
     called = np.flatnonzero(alarms(scores, detector) & asked)
     told = called[-MOST_ALARMS:]

@@ -25,6 +25,7 @@ OUTCOMES = (
     "validation_failed",
     "insufficient_data",
     "artefact_corrupt",
+    "storage_full",
     "internal",
     *(code for code, kind in CATALOGUE.items() if kind.in_jobs_only),
 )

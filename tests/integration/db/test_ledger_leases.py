@@ -243,6 +243,18 @@ def test_a_drained_try_is_not_counted(sessions: Sessions) -> None:
     assert desk.claim(sessions, job_id) is not None
 
 
+def test_a_job_left_to_another_is_due_after_the_pause_and_the_try_is_not_counted(sessions: Sessions) -> None:
+    acme = desk.tenant(sessions)
+    job_id = desk.queued(sessions, acme, max_attempts=1)
+    claim = desk.held(sessions, job_id, "old/1")
+    with sessions.begin() as session:
+        ledger.release(session, job_id, claim.fence, outcome="handed_back", delay_s=60.0)
+    row = desk.job(sessions, job_id)
+    assert (row.state, row.attempt) == ("queued", 0)
+    assert desk.attempts(sessions, job_id) == [(1, "handed_back")]
+    assert desk.claim(sessions, job_id) is None, "not due yet"
+
+
 def test_a_drain_is_for_one_worker_only(sessions: Sessions) -> None:
     acme = desk.tenant(sessions)
     claims = [desk.running(sessions, acme, owner=owner) for owner in ("gpu/1", "gpu/2", "gpu-b/1", "gp%/1")]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from db import migrate
+from db.errors import MigrationBlocked
+from db.migrate import Standing
 from db.models import (
     ABOUT_ENTITY,
     Activation,
@@ -59,16 +65,16 @@ def things(engine: Engine) -> dict[str, set[str]]:
 
 
 def test_up_down_and_up_again(fresh: Engine) -> None:
-    assert not migrate.at_head(fresh)
+    assert migrate.standing(fresh) is Standing.BEHIND
     migrate.upgrade(fresh)
     full = things(fresh)
     assert full["tables"] == {*Base.metadata.tables, "alembic_version"}
     assert full["sequences"] == {"fence_seq"}
     assert (full["functions"], full["triggers"]) == ({"job_transition", "room_for_jobs"}, {"job_transition"})
-    assert migrate.at_head(fresh)
+    assert migrate.standing(fresh) is Standing.LEVEL
     migrate.downgrade(fresh, "base")
     assert things(fresh) == {"tables": {"alembic_version"}, "sequences": set(), "functions": set(), "triggers": set()}
-    assert not migrate.at_head(fresh)
+    assert migrate.standing(fresh) is Standing.BEHIND
     migrate.upgrade(fresh)
     assert things(fresh) == full
 
@@ -76,12 +82,103 @@ def test_up_down_and_up_again(fresh: Engine) -> None:
 def test_migrating_what_is_migrated_changes_nothing(fresh: Engine) -> None:
     migrate.upgrade(fresh)
     migrate.upgrade(fresh)
-    assert migrate.at_head(fresh)
+    assert migrate.standing(fresh) is Standing.LEVEL
 
 
 def test_many_that_migrate_at_once_do_it_once(fresh: Engine) -> None:
     rows.at_once(*[lambda: migrate.upgrade(fresh)] * 3)
-    assert migrate.at_head(fresh)
+    assert migrate.standing(fresh) is Standing.LEVEL
+
+
+# Beside processes that work
+
+
+@pytest.fixture
+def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Adds a migration, of this body, to those of this release; locks are waited for only for an instant."""
+    folder = tmp_path / "alembic"
+    shutil.copytree(migrate.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(migrate, "FOLDER", folder)
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(migrate, "PAUSE_S", 0.1)
+
+    def add(revision: str, body: str) -> None:
+        before = ScriptDirectory.from_config(migrate.config()).get_current_head()
+        head = f"from alembic import op\nrevision, down_revision = {revision!r}, {before!r}\nbranch_labels = depends_on = None\n"
+        text = f"{head}\n\ndef upgrade():\n    {body}\n\n\ndef downgrade():\n    pass\n"
+        (folder / "versions" / f"{revision}_next.py").write_text(text)
+
+    return add
+
+
+def revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+Add = Callable[[str, str], None]
+
+
+def test_a_migration_that_fails_leaves_those_before_it(fresh: Engine, next_release: Add) -> None:
+    next_release("9001", "op.execute('CREATE TABLE one ()')")
+    next_release("9002", "op.execute('CREATE TABLE two (); SELECT 1/0')")
+    with pytest.raises(DBAPIError, match="division by zero"):
+        migrate.upgrade(fresh)
+    assert revision(fresh) == "9001"
+    assert {"one", "two"} & things(fresh)["tables"] == {"one"}
+
+
+def test_an_index_is_made_while_others_write_and_wait_to_migrate(fresh: Engine, next_release: Add) -> None:
+    next_release("9001", "with op.get_context().autocommit_block(): op.create_index('i', 'jobs', ['label'], postgresql_concurrently=True)")
+    rows.at_once(*[lambda: migrate.upgrade(fresh)] * 3)
+    assert migrate.standing(fresh) is Standing.LEVEL
+
+
+def test_a_migration_gives_way_to_who_holds_the_table_and_is_tried_again(fresh: Engine, next_release: Add) -> None:
+    migrate.upgrade(fresh)
+    next_release("9001", "op.execute('CREATE TABLE one ()')")
+    next_release("9002", "op.execute('ALTER TABLE jobs ADD COLUMN note text')")
+    with fresh.connect() as reader, ThreadPoolExecutor() as others:
+        reader.execute(text("SELECT count(*) FROM jobs"))  # and stays in its transaction
+        migrating = others.submit(migrate.upgrade, fresh)
+        while revision(fresh) != "9001":
+            assert not migrating.done()
+        with fresh.begin() as writer:  # it would wait behind the migration, were that to wait
+            writer.execute(text("LOCK TABLE jobs IN ROW EXCLUSIVE MODE"))
+        assert not migrating.done()
+        reader.rollback()
+        migrating.result(30)
+    assert migrate.standing(fresh) is Standing.LEVEL
+
+
+def test_a_migration_that_never_gets_its_lock_says_what_to_do(fresh: Engine, next_release: Add, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate.upgrade(fresh)
+    before = revision(fresh)
+    next_release("9001", "op.execute('ALTER TABLE jobs ADD COLUMN note text')")
+    monkeypatch.setattr(migrate, "TRIES", 2)
+    with fresh.connect() as reader:
+        reader.execute(text("SELECT count(*) FROM jobs"))
+        with pytest.raises(MigrationBlocked, match=r"gave way 2 times .* run `fleetcast migrate` again"):
+            migrate.upgrade(fresh)
+    assert revision(fresh) == before
+    migrate.upgrade(fresh)
+    assert migrate.standing(fresh) is Standing.LEVEL
+
+
+def test_a_database_of_a_newer_release_is_left_as_it_is(fresh: Engine) -> None:
+    migrate.upgrade(fresh)
+    with fresh.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert migrate.standing(fresh) is Standing.AHEAD
+    before = things(fresh)
+    migrate.upgrade(fresh)
+    assert (revision(fresh), things(fresh)) == ("9999", before)
+
+
+def test_a_release_behind_by_one_is_behind(fresh: Engine) -> None:
+    migrate.upgrade(fresh)
+    migrate.downgrade(fresh, "-1")
+    assert migrate.standing(fresh) is Standing.BEHIND
 
 
 def test_the_models_and_the_migrations_say_the_same(engine: Engine) -> None:

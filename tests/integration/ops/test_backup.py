@@ -179,7 +179,7 @@ def test_a_restored_place_is_the_same_in_every_row_and_forecasts_the_same_number
     living.shop.runtime.memory.flushall()
     with elsewhere.open() as shop:
         assert content(shop.sessions) == living.rows
-        assert migrate.at_head(shop.runtime.engine)
+        assert migrate.standing(shop.runtime.engine) is migrate.Standing.LEVEL
         with shop.sessions.begin() as session:
             identity = tenants.authenticate(session, living.key)
             assert identity is not None
@@ -427,7 +427,7 @@ def outward(members: dict[str, bytes]) -> None:
         pytest.param(lambda m: m.pop("manifest.sha256"), "It holds no manifest.sha256", id="no seal"),
         pytest.param(lambda m: m.pop("database.dump"), "It holds no database.dump", id="no dump"),
         pytest.param(lambda m: m.pop(next(n for n in m if n.endswith(".safetensors"))), "missing or corrupt: weights", id="a file less"),
-        pytest.param(lambda m: foreign(m, b"[]"), "is missing or corrupt: The manifest is not of format", id="an artefact of another kind"),
+        pytest.param(lambda m: foreign(m, b"[]"), "is missing or corrupt: The manifest names no format", id="an artefact of another kind"),
         pytest.param(outward, "has files that are not its own", id="one that reads elsewhere"),
         pytest.param(lambda m: sealed(m, format=2), "Its form is 2, and this version of fleetcast reads 1", id="a later form"),
         pytest.param(lambda m: sealed(m, unknown=1), "Its manifest differs in unknown", id="a manifest of another kind"),

@@ -12,13 +12,16 @@ import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
 from db import entities, ledger
-from tasks import execute, status
+from ml.errors import NewerRelease
+from tasks import execute, metrics, status
 from tasks.execute import Work, backoff, run
 from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import job, tenant, work_off
+from tests.support.scrape import counted
 from tests.support.severed import cut
 
 Act = Callable[[Work], None]
@@ -124,6 +127,57 @@ def test_a_cancel_reaches_a_running_job_at_its_next_step(shop: Workshop) -> None
     execute_once(shop, act, job_id)
     assert job(shop, acme, job_id).state == "cancelled"
     assert attempts(shop, job_id) == ["cancelled"]
+
+
+def test_a_job_of_a_newer_release_goes_back_however_often_and_no_try_counts(shop: Workshop) -> None:
+    acme = tenant(shop)
+    [job_id] = submit(shop, acme, max_attempts=1)
+
+    def act(work: Work) -> None:
+        raise NewerRelease("The train job", 2, 1)
+
+    with capture_logs() as logs:
+        for _ in range(3):
+            time.sleep(2 * shop.settings.retry_base_s)
+            execute_once(shop, act, job_id)
+    back = job(shop, acme, job_id)
+    assert (back.state, back.attempt, back.error) == ("queued", 0, None)
+    assert attempts(shop, job_id) == ["handed_back"] * 3
+    assert [line["reason"] for line in logs if line["event"] == "job_of_newer_release"] == [
+        "The train job was written by a newer release, in format 2; this one reads up to 1."
+    ] * 3
+    assert counted(shop.runtime, metrics.ATTEMPTS_ENDED, "train", "handed_back") == 3
+    time.sleep(2 * shop.settings.retry_base_s)
+    execute_once(shop, succeed, job_id)
+    assert job(shop, acme, job_id).state == "succeeded", "a newer worker has its one try"
+
+
+def test_a_job_handed_back_is_not_due_at_once(shop: Workshop) -> None:
+    acme = tenant(shop)
+    [job_id] = submit(shop, acme)
+    shop.runtime = replace(shop.runtime, settings=replace(shop.settings, retry_base_s=60.0))
+    ran: list[str] = []
+
+    def act(work: Work) -> None:
+        ran.append(work.job.id)
+        raise NewerRelease("The artefact", 2, 1)
+
+    execute_once(shop, act, job_id)
+    execute_once(shop, act, job_id)
+    assert ran == [job_id]
+
+
+def test_what_is_to_be_cancelled_is_not_handed_back(shop: Workshop) -> None:
+    acme = tenant(shop)
+    [job_id] = submit(shop, acme)
+
+    def act(work: Work) -> None:
+        with shop.sessions.begin() as session:
+            ledger.cancel(session, acme.tenant_id, job_id)
+        raise NewerRelease("The train job", 2, 1)
+
+    execute_once(shop, act, job_id)
+    assert job(shop, acme, job_id).state == "cancelled"
 
 
 def test_a_drained_worker_hands_the_job_back_and_the_try_does_not_count(shop: Workshop) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from db import ledger
 from tasks import metrics, submit
 from tasks.dispatcher import Dispatcher
 from tasks.orders import TrainOrder
@@ -113,6 +114,23 @@ def test_a_worker_told_to_stop_hands_back_and_ends(shop: Workshop, acme: Asker, 
     assert (back.state, back.attempt) == ("queued", 0)
     assert counted(shop.runtime, metrics.ATTEMPTS_ENDED, "train", "drained") == 1, "what the child counted last was sent at its end"
     assert alive(shop) == {("dispatcher",): 1}
+
+
+def test_a_kind_of_a_newer_release_waits_unclaimed_and_is_rung_again(shop: Workshop, acme: Asker, tmp_path: Path) -> None:
+    with shop.sessions.begin() as session:
+        new: dict[str, Any] = {"kind": "suppose", "queue": "train", "spec": {}, "spec_hash": "s", "label": "dev-0 cpu", "max_attempts": 1}
+        unknown = ledger.submit(session, ledger.NewJob(tenant_id=acme.tenant_id, deadline_s=600.0, **new))[0].id
+    known = order(shop, acme, "dev-0", 1)
+    log = tmp_path / "worker.log"
+    with worker(shop, log):
+        assert ended(shop, acme, [known], log)[known].state == "succeeded", "it is in nobody's way"
+        deadline = time.monotonic() + 60
+        while job(shop, acme, unknown).dispatch_no < 3:
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.1)
+    waiting = job(shop, acme, unknown)
+    assert (waiting.state, waiting.attempt, waiting.fence) == ("queued", 0, None)
+    assert "Received unregistered task of type 'suppose'" in log.read_text()
 
 
 def alive(shop: Workshop) -> dict[tuple[str, ...], float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import Engine, create_engine, update
@@ -206,6 +208,11 @@ def _torn(world: World, operation: Operation, place: Place) -> TestResponse:
     return place.ask(operation, body=place.asked(operation).body[:-30])
 
 
+def _on_a_full_disk(world: World, operation: Operation, place: Place) -> TestResponse:
+    with patch("ml.shelf.put", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+        return place.ask(operation)
+
+
 def _as_it_is(world: World, operation: Operation, place: Place) -> TestResponse:
     return place.ask(operation)
 
@@ -316,6 +323,7 @@ OWN: Mapping[tuple[str, str], Provoked] = {
     ("train", "no_active_version"): _based_on({"name": "user-43"}),
     ("pretrain", "insufficient_data"): _of_one_alone,
     ("import_base", "malformed_request"): _torn,
+    ("import_base", "storage_full"): _on_a_full_disk,
     ("predict", "version_not_found"): _pinned(_PIN),
     ("predict", "model_not_found"): _pinned(_NO_MODEL),
     ("predict", "no_active_version"): _pinned(_NO_VERSION),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
-from sqlalchemy import Engine
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from db import observations
+from db import migrate, observations
 from db.models import Entity
 from db.observations import Ingested, Row
 from db.session import make_engine, make_sessions
@@ -18,6 +19,7 @@ from tests.support.web import Caller, House, days, make_house, make_runtime
 from webapp import auth
 
 NOBODY = "redis://127.0.0.1:1/0"
+READY = {"ready": True, "postgres": True, "redis": True, "migrations": True, "fix": None}
 
 
 @pytest.fixture
@@ -44,9 +46,36 @@ def test_all_of_it_without_redis(redisless: House) -> None:
 
 def test_ready_says_what_is_missing(house: House, redisless: House) -> None:
     everything = house.app.test_client().get("/readyz")
-    assert (everything.status_code, everything.json) == (200, {"ready": True, "postgres": True, "redis": True, "migrations": True})
+    assert (everything.status_code, everything.json) == (200, READY)
     without = redisless.app.test_client().get("/readyz")
-    assert (without.status_code, without.json) == (200, {"ready": True, "postgres": True, "redis": False, "migrations": True})
+    assert (without.status_code, without.json) == (200, READY | {"redis": False})
+
+
+@pytest.fixture
+def release(engine: Engine) -> Iterator[Callable[[str], None]]:
+    """Says that the database is of another release's migration."""
+
+    def stamp(revision: str) -> None:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+    head = ScriptDirectory.from_config(migrate.config()).get_current_head()
+    assert head is not None
+    yield stamp
+    stamp(head)
+
+
+def test_behind_its_migrations_it_is_not_ready_and_says_what_to_do(redisless: House, release: Callable[[str], None]) -> None:
+    release("0001")
+    told = redisless.app.test_client().get("/readyz")
+    fix = "The database lacks migrations of this version; run `fleetcast migrate`."
+    assert (told.status_code, told.json) == (503, READY | {"ready": False, "redis": False, "migrations": False, "fix": fix})
+
+
+def test_on_a_newer_releases_database_it_is_ready(redisless: House, release: Callable[[str], None]) -> None:
+    release("9999")
+    told = redisless.app.test_client().get("/readyz")
+    assert (told.status_code, told.json) == (200, READY | {"redis": False})
 
 
 def test_without_postgres(house: House, me: Caller, redis_url: str) -> None:
@@ -57,7 +86,9 @@ def test_without_postgres(house: House, me: Caller, redis_url: str) -> None:
     answer = lost.post("/api/v1/predict", json={"entity": "u", "target": "rhr"}, headers=headers)
     assert (answer.status_code, answer.json["code"], answer.json["retryable"]) == (503, "unavailable", True)
     assert int(answer.headers["Retry-After"]) > 0
-    assert lost.get("/readyz").json == {"ready": False, "postgres": False, "redis": True, "migrations": False}
+    found = lost.get("/readyz").json
+    fix = "Postgres does not answer; `fleetcast doctor` says what is wrong."
+    assert found == {"ready": False, "postgres": False, "redis": True, "migrations": False, "fix": fix}
     assert lost.get("/queues").status_code == 503
     assert lost.get("/healthz").status_code == 200
     assert time.monotonic() - begun < 5

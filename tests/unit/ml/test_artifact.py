@@ -8,9 +8,11 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -18,9 +20,12 @@ import torch
 import ml
 from ml.artifact import HISTORY, MANIFEST, SUMMARY, WEIGHTS, Saved, load, load_base, save, save_base
 from ml.blend import Blend
-from ml.errors import ArtefactCorrupt
+from ml.errors import ArtefactCorrupt, NewerRelease, StorageFull
 from ml.fitted import Base, Fitted
 from ml.forecaster import forecast
+from ml.intervals import LEVELS, IntervalTable
+from ml.shelf import FORMAT
+from ml.spec import ModelSpec
 from ml.trainer import prepare, pretrain
 from tests.support import series
 from tests.unit.ml.doubles import HOURLY, NETWORKS, Diary, climate, same, train_all, weights
@@ -167,7 +172,7 @@ def test_a_write_that_fails_leaves_nothing(health: Pair, tmp_path: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ml.shelf._write_synced", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageFull, match="No space"):
         save(health[0], tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not list(tmp_path.glob(".tmp-*"))
@@ -260,10 +265,12 @@ def test_a_file_that_is_no_safetensors_is_refused(saved: Saved, tmp_path: Path) 
 
 SHARES = {"network": 0.0, "seasonal_change": 0.0, "usual_level": 0.0, "persistence": 1.0}
 MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
-    "another format": lambda manifest: manifest.update(format=99),
+    "no format": lambda manifest: manifest.pop("format"),
+    "a format of text": lambda manifest: manifest.update(format="2"),
+    "a format that is a word": lambda manifest: manifest.update(format=True),
+    "a format before the first": lambda manifest: manifest.update(format=0),
     "no spec": lambda manifest: manifest.pop("spec"),
     "spec out of bounds": lambda manifest: manifest["spec"].update(window=10**9),
-    "unknown field in the spec": lambda manifest: manifest["spec"].update(code="import os"),
     "hidden size that is not the tensors'": lambda manifest: manifest["spec"].update(hidden_size=32),
     "short scaler": lambda manifest: manifest["scaler"].update(center=[0.0]),
     "spread of one number": lambda manifest: manifest["scaler"].update(spread=1.0),
@@ -303,6 +310,58 @@ def test_a_foreign_manifest_that_makes_sense_is_taken(saved: Saved, tmp_path: Pa
     """What makes the test above one of the harm done and not of the rewriting."""
     address = rewritten(tmp_path, saved, lambda manifest: manifest["blend"]["shares"].update(SHARES))
     assert load(tmp_path, address).blend == Blend(SHARES, load(tmp_path, saved.sha256).blend.level)  # type: ignore[union-attr]
+
+
+#: What a release before or after may have written otherwise, without a new format.
+NEIGHBOURS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "an unknown member": lambda manifest: manifest.update(stranger={"code": "import os"}),
+    "an unknown field in the spec": lambda manifest: manifest["spec"].update(stranger="import os"),
+    "an unknown share of the rows": lambda manifest: manifest["spec"]["split"].update(stranger=0.0),
+    "an unknown score": lambda manifest: [part.update(stranger=1.0) for scores in manifest["metrics"].values() for part in scores.values()],
+    "an unknown number in the intervals": lambda manifest: manifest["intervals"].update(stranger=[1.0]),
+    "an unknown word of the data": lambda manifest: manifest["data"].update(stranger=None),
+    "no libraries": lambda manifest: manifest.pop("libraries"),
+}
+
+
+@pytest.mark.parametrize("how", NEIGHBOURS)
+def test_what_another_release_wrote_under_the_same_format_is_read_alike(health: Pair, saved: Saved, tmp_path: Path, how: str) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        NEIGHBOURS[how](manifest)
+
+    found = load(tmp_path, rewritten(tmp_path, saved, change))
+    assert forecast([(found, health[1])]) == forecast([health])
+    assert (found.spec, found.scores, found.history) == (health[0].spec, health[0].scores, health[0].history)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ModelSpec) if field.default is not MISSING])
+def test_a_field_that_an_older_release_did_not_write_takes_its_default(name: str) -> None:
+    spec = ModelSpec(("rhr",), ("steps",), rolling=(7,), window=30)
+    stored = spec.as_dict()
+    del stored[name]
+    assert ModelSpec.from_dict(stored) == replace(spec, **{name: getattr(ModelSpec(("rhr",)), name)})
+
+
+@pytest.mark.parametrize(("name", "default"), [("warnings", ()), ("blend", None)])
+def test_a_member_that_an_older_release_did_not_write_takes_its_default(walk: Pair, tmp_path: Path, name: str, default: object) -> None:
+    saved = save(walk[0], tmp_path)
+    assert getattr(load(tmp_path, rewritten(tmp_path, saved, lambda manifest: manifest.pop(name))), name) == default
+
+
+def test_intervals_that_know_no_hour_are_the_same_at_each() -> None:
+    whole = IntervalTable(np.ones((len(LEVELS), 3)), (None,) * len(LEVELS), 1, None, None, (None,) * len(LEVELS)).as_dict()
+    del whole["phases"]
+    assert IntervalTable.from_dict(whole).phases is None
+
+
+@pytest.mark.parametrize("read", [load, load_base])
+def test_a_newer_format_is_not_called_damaged(saved: Saved, tmp_path: Path, read: Callable[[Path, str], object]) -> None:
+    def newer(manifest: dict[str, Any]) -> None:
+        manifest.update(format=FORMAT + 1)
+        del manifest["spec"]
+
+    with pytest.raises(NewerRelease, match=f"written by a newer release, in format {FORMAT + 1}; this one reads up to {FORMAT}"):
+        read(tmp_path, rewritten(tmp_path, saved, newer))
 
 
 def test_no_room_of_ml_can_unpickle() -> None:

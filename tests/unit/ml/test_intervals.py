@@ -123,6 +123,13 @@ def test_steps_without_any_residual_still_get_a_width() -> None:
     assert (empty > 0).all()
 
 
+def test_each_table_on_the_way_is_a_sign_of_life() -> None:
+    errors, beats = np.random.default_rng(0).standard_normal((600, 2)), []
+    followed = follow(held(errors), np.ones(2), slice(300, 600), None, lambda: beats.append(1))
+    assert len(beats) > 20, "the longest step of a judgement is not silent"
+    assert followed.as_dict() == follow(held(errors), np.ones(2), slice(300, 600)).as_dict()
+
+
 def test_nothing_held_back_is_said_to_be_nothing() -> None:
     found = follow(held(np.zeros((0, 2))), np.ones(2), slice(0, 5))
     assert (found.rows, found.measured(0.9), found.scored(0.9), found.is_pooled(0.5)) == (0, None, None, True)

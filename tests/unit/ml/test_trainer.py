@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ml.baselines import NAIVE
+from ml.course import Course
 from ml.errors import FlatLine, InsufficientData, ModelError, SpecInvalid, TrainingDiverged
 from ml.evaluation import origins_of
 from ml.features import Scaler
@@ -305,6 +306,21 @@ def test_a_pretraining_told_to_stop_is_none() -> None:
     assert pretrain(relatives(2, BRIEF, rows=120), BRIEF, diary) is None
     assert len(diary.epochs) == 1
     assert diary.beats > 0
+
+
+def test_a_pretraining_of_many_says_that_it_is_alive_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its first epoch, in the look at what each epoch brought, and after the last one."""
+    diary, beats, run = Diary(), [], Course.run
+
+    def counted(course: Course) -> Epoch:
+        beats.append(diary.beats)
+        monkeypatch.setattr(course, "_learn_once", lambda: 1.0)
+        return run(course)
+
+    monkeypatch.setattr(Course, "run", counted)
+    spec = BRIEF.override({"epochs": 2})
+    assert pretrain(relatives(3, spec, rows=120), spec, diary) is not None
+    assert [*beats, diary.beats] == [6, 9, 15]
 
 
 def test_entities_of_unlike_windows_may_share_a_network() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from ml.anomaly.spec import DetectorSpec
+from ml.errors import NewerRelease
 from ml.spec import ModelSpec
 from tasks.jobs import (
     QUEUES,
@@ -24,6 +27,11 @@ from tasks.jobs import (
     WhatIfJob,
     digest,
 )
+
+
+def _defaults(job: JobSpec) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(job) if field.default is not MISSING}
+
 
 SCENARIO = {"name": "more sleep", "changes": [{"channel": "asleep_min", "op": "add", "value": 60, "steps": {"last": 3}}]}
 JOBS: list[JobSpec] = [
@@ -47,6 +55,44 @@ JOBS: list[JobSpec] = [
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.kind)
 def test_a_job_is_the_same_after_json(job: JobSpec) -> None:
     assert type(job).from_dict(json.loads(json.dumps(job.as_dict()))) == job
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.kind)
+def test_what_a_newer_release_added_under_the_same_format_is_passed_over(job: JobSpec) -> None:
+    assert type(job).from_dict(_with_a_stranger_everywhere(job.as_dict())) == job
+
+
+def _with_a_stranger_everywhere(stored: Any) -> Any:
+    """An unknown member in the spec and in whatever it holds, but not in what clients name as they like."""
+    if not isinstance(stored, dict):
+        return stored
+    return {name: value if name == "future" else _with_a_stranger_everywhere(value) for name, value in stored.items()} | {"stranger": 1}
+
+
+OPTIONAL = [(job, name) for job in JOBS for name in sorted(_defaults(job))]
+
+
+@pytest.mark.parametrize(("job", "name"), OPTIONAL, ids=lambda given: getattr(given, "kind", given))
+def test_what_an_older_release_did_not_write_takes_its_default(job: JobSpec, name: str) -> None:
+    stored = job.as_dict()
+    stored.pop({"begin": "from", "end": "to"}.get(name, name), None)
+    assert type(job).from_dict(stored) == replace(job, **{name: _defaults(job)[name]})
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.kind)
+def test_a_format_that_is_not_known_is_a_newer_releases(job: JobSpec) -> None:
+    with pytest.raises(NewerRelease, match=f"The {job.kind} job was written by a newer release, in format 2; this one reads up to 1"):
+        type(job).from_dict({**job.as_dict(), "v": 2, "entity": None})
+
+
+def test_the_first_format_is_not_written_and_a_later_one_is_read_by_who_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = PredictJob("user-42", "rhr").as_dict()
+    assert "v" not in old
+    monkeypatch.setattr(PredictJob, "format", 2)
+    new = PredictJob("user-42", "rhr", 7).as_dict()
+    assert new["v"] == 2
+    assert PredictJob.from_dict(new) == PredictJob("user-42", "rhr", 7)
+    assert PredictJob.from_dict(old) == PredictJob("user-42", "rhr"), "what waited through the upgrade"
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.kind)

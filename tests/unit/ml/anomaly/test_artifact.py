@@ -16,7 +16,7 @@ from ml.anomaly.artifact import ARRAYS, load_detector, save_detector
 from ml.anomaly.detector import Detector
 from ml.anomaly.spec import DetectorSpec
 from ml.anomaly.watch import detect, score_rows, train_detector
-from ml.errors import ArtefactCorrupt
+from ml.errors import ArtefactCorrupt, NewerRelease
 from ml.shelf import MANIFEST, Saved
 from tests.support import series
 
@@ -122,7 +122,6 @@ def test_arrays_that_do_not_fit_are_refused(saved: Saved, tmp_path: Path, arrays
         lambda about: about.update(channels=["value"]),
         lambda about: about.update(channels=[]),
         lambda about: about["spec"].update(trees=0),
-        lambda about: about["spec"].update(unknown=1),
         lambda about: about["grid"].update(step_ms=0),
         lambda about: about["grid"].update(anchor_ms=10**30),
         lambda about: about["data"].update({"from": "yesterday"}),
@@ -132,6 +131,30 @@ def test_arrays_that_do_not_fit_are_refused(saved: Saved, tmp_path: Path, arrays
 def test_a_manifest_that_makes_no_sense_is_refused(saved: Saved, tmp_path: Path, manifest: Callable[[Manifest], Any]) -> None:
     with pytest.raises(ArtefactCorrupt):
         load_detector(tmp_path, foreign(tmp_path, saved, manifest, same))
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        lambda about: about.update(stranger=1),
+        lambda about: about["spec"].update(stranger=1),
+        lambda about: about["data"].update(stranger=1),
+        lambda about: about.pop("libraries"),
+        lambda about: about.pop("warnings"),
+        lambda about: about["spec"].pop("seed"),
+    ],
+)
+def test_what_another_release_wrote_under_the_same_format_is_read(
+    detector: Detector, saved: Saved, tmp_path: Path, manifest: Callable[[Manifest], Any]
+) -> None:
+    found = load_detector(tmp_path, foreign(tmp_path, saved, manifest, same))
+    assert detect(found, RAW).anomalies == detect(detector, RAW).anomalies
+    assert found.spec == detector.spec
+
+
+def test_a_newer_format_is_not_called_damaged(saved: Saved, tmp_path: Path) -> None:
+    with pytest.raises(NewerRelease):
+        load_detector(tmp_path, foreign(tmp_path, saved, lambda about: about.update(format=2), same))
 
 
 def test_a_foreign_artefact_that_fits_is_read(saved: Saved, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ml.anomaly import watch
+from ml.anomaly import usual, watch
 from ml.anomaly.detector import Detector, score_of
 from ml.anomaly.spec import DetectorSpec
 from ml.anomaly.watch import alarms, detect, onsets, score_rows, train_detector
@@ -193,6 +193,16 @@ def test_a_memory_learns_from_the_newest_rows_alone() -> None:
     learned = train_detector("server", raw, ALONE.override({"memory": 400}))
     assert learned.rows == 400
     assert float(learned.usual.high[0]) < 100
+
+
+def test_many_rows_are_judged_some_at_a_time_which_changes_no_score(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[int] = []
+    whole = detect(detector, server())
+    monkeypatch.setattr(usual, "ROWS_AT_ONCE", 100)
+    found = detect(detector, server(), alive=lambda: beats.append(1))
+    assert np.array_equal(found.rows.scores, whole.rows.scores, equal_nan=True)
+    assert found.anomalies == whole.anomalies
+    assert len(beats) == 1 + ROWS / 100
 
 
 def test_training_says_that_it_is_alive() -> None:
