@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -140,12 +139,16 @@ def take_stock(runtime: Runtime) -> None:
 
 def collect_orphans(runtime: Runtime, *, older_than_s: float = ORPHAN_AFTER_S) -> list[str]:
     """Delete artefacts that no version names any more. Files are listed before rows are read, so a new one is never taken for old."""
-    folders = [folder for folder in _artefacts(runtime.settings.model_dir) if _age_s(folder) > older_than_s]
+    root = runtime.settings.model_dir
+    if not root.is_dir():
+        return []
+    now = _now(root)
+    folders = [folder for folder in _artefacts(root) if _age_s(folder, now) > older_than_s]
     kept = _kept(runtime)
-    return [folder.name for folder in folders if folder.name not in kept and _collect(runtime, folder, older_than_s)]
+    return [folder.name for folder in folders if folder.name not in kept and _collect(runtime, folder, now - older_than_s)]
 
 
-def _collect(runtime: Runtime, folder: Path, older_than_s: float) -> bool:
+def _collect(runtime: Runtime, folder: Path, before: float) -> bool:
     """Set aside, look again, delete: a training that came to the very same weights may have taken the folder up meanwhile.
 
     A folder that cannot be moved or deleted (another process collects it, the disk is read-only) is left for the next round.
@@ -154,7 +157,7 @@ def _collect(runtime: Runtime, folder: Path, older_than_s: float) -> bool:
     home, aside = folder.with_name(name), folder.with_name(f".{name}")
     try:
         folder.rename(aside)
-        if _age_s(aside) <= older_than_s or name in _kept(runtime):
+        if aside.stat().st_mtime >= before or name in _kept(runtime):
             aside.rename(home)
             return False
         shutil.rmtree(aside)
@@ -175,9 +178,16 @@ def _artefacts(root: Path) -> Iterator[Path]:
     return (folder for pattern in ("??/*", ".tmp-*") for folder in root.glob(pattern) if folder.is_dir())
 
 
-def _age_s(folder: Path) -> float:
+def _now(root: Path) -> float:
+    """The time by the clock that stamps artefacts: this process's own may be wrong by hours, and a file server has another."""
+    probe = root / ".clock"
+    probe.touch()
+    return probe.stat().st_mtime
+
+
+def _age_s(folder: Path, now: float) -> float:
     """Seconds since the folder was saved or taken up; one that is gone is as young as can be."""
     try:
-        return time.time() - folder.stat().st_mtime
+        return now - folder.stat().st_mtime
     except FileNotFoundError:
         return 0.0

@@ -13,11 +13,17 @@ from db.session import Sessions, make_engine, make_sessions
 from tests.support.servers import Servers, database, empty_redis, servers
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    campaign = parser.getgroup("chaos", "the campaign of faults")
+    campaign.addoption("--seed", type=int, default=None, help="play the faults of this seed again")
+    campaign.addoption("--minutes", type=float, default=1.0, help="how long everything fails")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For runs with several processes: the tests of one file stay together, and so do all that bring up a whole house."""
     for item in items:
         folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group("acceptance" if folder == "acceptance" else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group(folder if folder in ("acceptance", "chaos") else str(item.path)))
 
 
 @pytest.fixture(scope="session")
