@@ -106,7 +106,7 @@ def set_up(stage: Stage, book: Book) -> None:
     """Data, a version and a detector for everybody, in peace; data for the poisoned ones."""
     if not wait_until(lambda: ready(stage), READY_S, pause=0.2):
         raise RuntimeError(f"The product did not come up; see {stage.folder / 'logs'}.")
-    first = Client(stage.url, stage.key, book, Mix(random.Random(0)).next, most=0, every_s=1, told=threading.Event())
+    first = Client(stage.url, stage.key, book, iter(()), most=0, every_s=1, told=threading.Event())
     mix, waiting = Mix(random.Random(1)), []
     for n, entity in enumerate((*ENTITIES, *POISONED)):
         sent = first.ask("POST", f"/entities/{entity}/observations", {"observations": rows(phase=n)})
@@ -153,7 +153,7 @@ def _storm(stage: Stage, book: Book, plan: Plan, say: Callable[[str], None]) -> 
 
 
 def _client(stage: Stage, book: Book, plan: Plan, dice: random.Random, told: threading.Event) -> Client:
-    return Client(stage.url, stage.key, book, Mix(dice).next, most=plan.most, every_s=plan.every_s, told=told)
+    return Client(stage.url, stage.key, book, iter(Mix(dice)), most=plan.most, every_s=plan.every_s, told=told)
 
 
 def _befall(stage: Stage, plan: Plan, dice: random.Random, hits: list[Hit], over: threading.Event, lasting: Collection[bool]) -> None:
@@ -172,7 +172,7 @@ def _befall(stage: Stage, plan: Plan, dice: random.Random, hits: list[Hit], over
 
 def _poison(stage: Stage, book: Book, dice: random.Random, over: threading.Event) -> None:
     """Now and then a job that takes down whoever works on it."""
-    client = Client(stage.url, stage.key, book, Mix(dice).next, most=0, every_s=1, told=over)
+    client = Client(stage.url, stage.key, book, iter(()), most=0, every_s=1, told=over)
     mix = Mix(dice)
     while True:
         made = mix.poison(dice.choice(POISONED))

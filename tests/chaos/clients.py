@@ -9,7 +9,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,6 +47,11 @@ class Mix:
     weights: Mapping[str, int] = field(
         default_factory=lambda: {"predict": 62, "what_if": 8, "detect": 8, "train": 12, "batch": 3, "watch": 1, "backtest": 1, "cancel": 3}
     )
+
+    def __iter__(self) -> Iterator[Order]:
+        """Without end."""
+        while True:
+            yield self.next()
 
     def next(self) -> Order:
         kind = self.dice.choices(list(self.weights), list(self.weights.values()))[0]
@@ -134,10 +139,10 @@ class Answer:
 
 
 class Client(threading.Thread):
-    """One backend. `told`: stop submitting, and read what is under way to its end."""
+    """One backend. `told`, or out of orders: it submits no more, and reads what is under way to its end."""
 
     def __init__(
-        self, url: str, key: str, book: Book, orders: Callable[[], Order], *, most: int, every_s: float, told: threading.Event
+        self, url: str, key: str, book: Book, orders: Iterator[Order], *, most: int, every_s: float, told: threading.Event
     ) -> None:
         super().__init__(daemon=True)
         self._http = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
@@ -150,12 +155,13 @@ class Client(threading.Thread):
         self.idle = threading.Event()
 
     def run(self) -> None:
-        due = time.monotonic()
-        while not (self._told.is_set() and not self._open):
+        due, order = time.monotonic(), next(self._orders, None)
+        while (more := order is not None and not self._told.is_set()) or self._open:
             now = time.monotonic()
-            if not self._told.is_set() and len(self._open) < self._most and now >= due:
+            if more and order is not None and len(self._open) < self._most and now >= due:
                 due = max(due + self._every_s, now - self._every_s)
-                self._submit(self._orders())
+                self._submit(order)
+                order = next(self._orders, None)
             elif not self._look(now):
                 time.sleep(0.01)
         self.close()

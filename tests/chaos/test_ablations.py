@@ -39,7 +39,7 @@ class Scene:
         self.stage, self.mix = stage, Mix(Random(0))
         #: How long a worker that is not stopped is waited for.
         self.linger_s = 40.0 if stage.without else 0.0
-        self.client = Client(stage.url, stage.key, book, self.mix.next, most=0, every_s=1, told=threading.Event())
+        self.client = Client(stage.url, stage.key, book, iter(()), most=0, every_s=1, told=threading.Event())
         assert wait_until(lambda: ready(stage), 60, pause=0.2)
         assert self.client.ask("POST", f"/entities/{ENTITY}/observations", {"observations": rows(0)}).status == 200
 
