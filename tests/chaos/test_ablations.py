@@ -131,11 +131,13 @@ def test_without_the_fence_a_woken_worker_publishes_what_is_no_longer_its_own(fo
     assert DOUBLED not in found.red, "the index refuses the second version"
 
 
+@pytest.mark.slow
 def test_without_the_index_behind_it_two_versions_appear(folder: Path) -> None:
     found = play(folder, [frozen_worker], "all before the index", "index")
     assert DOUBLED in found.red, found.red
 
 
+@pytest.mark.slow
 def test_with_the_index_alone_none_appears_twice(folder: Path) -> None:
     found = play(folder, [frozen_worker], "all before the index")
     assert DOUBLED not in found.red, found.red
