@@ -51,12 +51,12 @@ def app(live: Servers) -> Iterator[Celery]:
 def test_a_worker_outlives_it_and_hears_the_bell_behind_it(app: Celery, live: Servers, raw: bytes) -> None:
     heard = threading.Event()
 
-    @app.task(name="train", shared=False)
+    @app.task(name="hear", shared=False)
     def hear() -> None:
         heard.set()
 
     with Redis.from_url(live.redis_url) as client:
         client.lpush("train", raw)
-    app.send_task("train", queue="train", ignore_result=True)
+    app.send_task("hear", queue="train", ignore_result=True)
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=20, queues=["train"]):
         assert heard.wait(15), "nothing behind the message was heard"
