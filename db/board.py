@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,6 +176,7 @@ class Breaker:
         self._rest_s = rest_s
         self._clock = clock
         self._closed_until: float | None = None
+        self._tripped_at = -math.inf
         #: How often Redis was found away.
         self.trips = 0
 
@@ -187,13 +189,18 @@ class Breaker:
         try:
             answer = question()
         except (redis.ConnectionError, redis.TimeoutError):
-            self._closed_until = self._clock() + self._rest_s
+            self._tripped_at = self._clock()
+            self._closed_until = self._tripped_at + self._rest_s
             self.trips += 1
             return miss
         except redis.RedisError:  # it is there and refuses this one command: out of memory, a key of another type
             return miss
         self._closed_until = None
         return answer
+
+    def tripped(self, within_s: float) -> bool:
+        """Whether Redis was found away in the last so many seconds."""
+        return self._clock() - self._tripped_at < within_s
 
     def _resting(self) -> bool:
         """After the rest one caller tries, and the others go on resting until it knows."""
@@ -271,6 +278,10 @@ class Board:
             return None
         head, _, body = cast("str", held).partition("\n")
         return head, body
+
+    def doubtful(self, within_s: float) -> bool:
+        """Whether what hangs here may be from before an outage, during which others were told more."""
+        return self._breaker.tripped(within_s)
 
     def read(self, tenant: str, job_id: str) -> Json | None:
         held = self.written(tenant, job_id)

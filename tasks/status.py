@@ -74,9 +74,8 @@ def _links(job: Job) -> dict[str, str]:
 
 def read(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
     """The newest document: the mirror's, else Postgres's, which then refills the mirror. Raises NotFound."""
-    mirrored = runtime.board.read(tenant_id, job_id)
-    runtime.meter.count(CACHE_LOOKUPS, "status", "miss" if mirrored is None else "hit")
-    return mirrored if mirrored is not None else fresh(runtime, tenant_id, job_id)
+    found: dict[str, Any] = json.loads(glance(runtime, tenant_id, job_id)[1])
+    return found
 
 
 class Glance(NamedTuple):
@@ -108,13 +107,19 @@ class Glance(NamedTuple):
 
 
 def glance(runtime: Runtime, tenant_id: str, job_id: str) -> tuple[Glance, str]:
-    """What `read` finds, as JSON that need not be read: pollers get the mirror's own text, which nobody writes anew for each of them."""
+    """What `read` finds, as JSON that need not be read: pollers get the mirror's own text, which nobody writes anew for each of them.
+
+    For as long after an outage of Redis as a status from before may hang there, Postgres is asked as well, and the later one counts:
+    while Redis was away somebody may have been told that the job had ended.
+    """
     mirrored = runtime.board.written(tenant_id, job_id)
     runtime.meter.count(CACHE_LOOKUPS, "status", "miss" if mirrored is None else "hit")
-    if mirrored is not None:
-        return Glance.read(mirrored[0]), mirrored[1]
+    shown = None if mirrored is None else (Glance.read(mirrored[0]), mirrored[1])
+    if shown is not None and (shown[0].terminal or not runtime.board.doubtful(UNFINISHED_TTL_S)):
+        return shown
     found = fresh(runtime, tenant_id, job_id)
-    return Glance.at(found), json.dumps(found)
+    known = Glance.at(found), json.dumps(found)
+    return known if shown is None or known[0].place >= shown[0].place else shown
 
 
 def fresh(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:

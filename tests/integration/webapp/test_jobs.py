@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import event
 
 from db import ledger
@@ -72,6 +73,30 @@ def test_who_names_what_it_saw_is_told_nothing_older(house: House, ready: Caller
     house.runtime.board.forget(ready.tenant_id, [job])
     status.show(house.runtime, ready.tenant_id, shown)  # Redis is back with what it knew before the end
     assert ready.get(f"/jobs/{job}", headers={"If-None-Match": f'"{ledger_says["rev"]}.8"'}).json["terminal"]
+
+
+def test_after_an_outage_of_redis_nobody_is_told_what_it_knew_before(house: House, ready: Caller, job: str) -> None:
+    claim = house.claim(job)
+    before = status.fresh(house.runtime, ready.tenant_id, job)
+    house.publish(ready, job, claim=claim)
+    house.runtime.board.forget(ready.tenant_id, [job])
+    status.show(house.runtime, ready.tenant_id, before)  # Redis is back, with a status from before
+    assert ready.get(f"/jobs/{job}").json["state"] == "running"
+    house.runtime.board.forget(ready.tenant_id, [job])
+    status.show(house.runtime, ready.tenant_id, before)
+    away(house)
+    assert ready.get(f"/jobs/{job}").json["state"] == "succeeded"
+
+
+def away(house: House) -> None:
+    """Redis does not answer once."""
+
+    def silence() -> None:
+        raise redis.ConnectionError
+
+    breaker = house.runtime.board._breaker
+    breaker.insist(silence, None)
+    breaker.insist(lambda: None, None)
 
 
 def test_a_poller_costs_no_query(house: House, ready: Caller, job: str) -> None:

@@ -65,6 +65,16 @@ def test_after_a_failure_nobody_asks_for_a_while(breaker: Breaker, server: Redis
     assert (server.asked, breaker.trips) == (2, 2)
 
 
+def test_an_outage_is_remembered_for_a_while(breaker: Breaker, server: Redis, clock: Clock) -> None:
+    assert not breaker.tripped(within_s=15)
+    server.error = redis.ConnectionError()
+    breaker.ask(server, "miss")
+    clock.now += 14.9
+    assert breaker.tripped(within_s=15)
+    clock.now += 0.2
+    assert not breaker.tripped(within_s=15)
+
+
 def test_one_success_opens_the_road_again(breaker: Breaker, server: Redis, clock: Clock) -> None:
     server.error = redis.ConnectionError()
     breaker.ask(server, "miss")
