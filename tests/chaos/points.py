@@ -91,10 +91,9 @@ POISON = "poison"
 
 def install(armed: Path, without: Sequence[str] = ()) -> None:
     """Watch for the modules of the points, and of what is switched off, and wrap their functions once they are loaded."""
-    changes: dict[str, list[Callable[[ModuleType], None]]] = {}
+    changes: dict[str, list[Callable[[ModuleType], None]]] = {"tasks.execute": [_spare, _poison]}
     for point in POINTS:
         changes.setdefault(point.module, []).append(partial(_wrap, point=point, armed=armed))
-    changes.setdefault("tasks.execute", []).append(_poison)
     for name in without:
         for module, change in ABLATIONS[name].changes:
             changes.setdefault(module, []).append(change)
@@ -152,12 +151,29 @@ def _place(module: ModuleType, function: str) -> tuple[Any, str]:
 
 def _die_if(file: Path) -> None:
     """The one who takes the file away dies; an armed point is rare, so a look is all that it costs."""
-    if file.exists():
+    if file.exists() and not _CRASHED:
         try:
             file.unlink()
         except FileNotFoundError:
             return
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+#: Jobs in this process's hands that have taken one down before. They are spared: a third time is what the product calls poison.
+_CRASHED: set[str] = set()
+
+
+def _spare(execute: ModuleType) -> None:
+    claim = execute._claim
+
+    @wraps(claim)
+    def noted(*args: Any) -> Any:
+        claims = claim(*args)
+        _CRASHED.clear()
+        _CRASHED.update(each.job.id for each in claims if each.job.crashes)
+        return claims
+
+    execute._claim = noted  # type: ignore[attr-defined]
 
 
 def _poison(execute: ModuleType) -> None:
