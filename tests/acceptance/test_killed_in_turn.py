@@ -21,7 +21,7 @@ from tests.chaos.verdict import judge
 
 CLIENTS, EACH = 4, 50
 #: Seconds between two kills, and in which all is to be over.
-BETWEEN_S, PATIENCE_S = 4.0, 300.0
+BETWEEN_S, PATIENCE_S = 3.0, 300.0
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def orders(dice: random.Random) -> Iterator[Order]:
 def test_each_of_two_hundred_jobs_is_read_to_its_end_and_happened_once(stage: Stage, book: Book) -> None:
     set_up(stage, book)
     before, told = len(book.jobs), threading.Event()
-    clients = [Client(stage.url, stage.key, book, orders(random.Random(n)), most=10, every_s=0.3, told=told) for n in range(CLIENTS)]
+    clients = [Client(stage.url, stage.key, book, orders(random.Random(n)), most=10, every_s=0.8, told=told) for n in range(CLIENTS)]
     for client in clients:
         client.start()
     deaths = kill_until(stage, lambda: all(client.idle.is_set() for client in clients))
