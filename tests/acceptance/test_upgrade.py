@@ -143,6 +143,7 @@ def under_load(submit: Callable[[], None], work: Callable[[], object]) -> None:
     assert failed == []
 
 
+@pytest.mark.slow
 def test_an_upgrade_under_load_loses_nothing_and_counts_no_try(releases: tuple[Release, Release], shared: Engine) -> None:
     old, new = releases
     old.run("migrate")

@@ -119,6 +119,7 @@ def play(folder: Path, stories: Sequence[Story], *without: str, patience_s: floa
         return judge(stage, book, [])
 
 
+@pytest.mark.slow
 def test_with_every_protection_all_stories_end_well(folder: Path) -> None:
     found = play(folder, [frozen_worker, emptied_redis, killed_worker], patience_s=120)
     assert found.red == {}, found.broken
@@ -149,6 +150,7 @@ def test_without_a_second_bell_what_redis_forgot_waits_for_ever(folder: Path) ->
     assert found.red.get(NOT_ENDED) == 3, found.red
 
 
+@pytest.mark.slow
 def test_without_the_reaper_a_dead_worker_keeps_its_job(folder: Path) -> None:
     found = play(folder, [killed_worker], "reaper")
     assert found.red.get(NOT_ENDED) == 1, found.red
