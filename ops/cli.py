@@ -37,7 +37,10 @@ COMMANDS: Mapping[str, Entry] = {
     "convert": Entry("ops.convert", "Turn FILE, a PyTorch state dict, into a zip that can be imported as a base.", "worker"),
     "backup": Entry("ops.backup", "Write Postgres and the artefacts into FILE, while everything runs."),
     "restore": Entry("ops.backup", "Bring FILE, which `backup` wrote, into an empty database."),
-    "sample": Entry("ops.weather", "Print a year of an airport's hourly weather as CSV, to try things with."),
+    "sample": Entry(
+        "ops.samples",
+        "Print series as CSV, to try things with: an airport's hourly weather, or a made-up person, device, plant or variant.",
+    ),
     "settings": Entry("ops.doctor", "Show every setting: its variable, its default, and why."),
     "lifecycle": Entry("ops.lifecycle", "Show the life of a job: every change of state, who makes it, and when."),
     "migrate": Entry("ops.run", "Bring Postgres to the schema of this version."),

