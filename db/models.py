@@ -196,6 +196,8 @@ class Version(Base):
     #: The forecaster that answers: the network, or the naive baseline it did not beat.
     served_by: Mapped[str]
     metrics: Mapped[Json]
+    #: What its inputs and its errors were like while it was made: what later ones are compared with. Kilobytes that no list shows.
+    reference: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True), deferred=True)
     gate: Mapped[Json]
     warnings: Mapped[list[Json]] = mapped_column(server_default=text("'[]'"))
     artefact_sha256: Mapped[str]
@@ -410,6 +412,34 @@ class Forecast(Base):
         ForeignKeyConstraint(["tenant_id", "version_id"], ["versions.tenant_id", "versions.id"], ondelete="CASCADE"),
         UniqueConstraint("version_id", "target", "data_rev", "horizon", "level", name="forecasts_one_per_question"),
         Index("forecasts_newest", "entity_id", "target", "made_at"),
+        Index("forecasts_by_origin", "version_id", "data_until", "id"),
+    )
+
+
+class Drift(Base):
+    """How the version that serves stands to the present, as it was last judged: one row per model."""
+
+    __tablename__ = "drifts"
+    model_id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    #: That was judged. Another one serves since: nothing is known of it.
+    version_id: Mapped[str]
+    #: The entity's, when it was judged.
+    data_rev: Mapped[int] = mapped_column(BigInteger)
+    verdict: Mapped[str]
+    #: Recent errors over the usual ones of the version; None where too few forecasts met what happened.
+    error_ratio: Mapped[float | None]
+    #: The numbers behind the verdict, as clients read them.
+    findings: Mapped[Json]
+    #: When this version was first given this verdict.
+    since: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    judged_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "model_id"], ["models.tenant_id", "models.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(["tenant_id", "version_id"], ["versions.tenant_id", "versions.id"], ondelete="CASCADE"),
+        CheckConstraint("verdict IN ('steady', 'warning', 'drifting', 'unknown')", name="verdict"),
+        # For the cascade, and for whoever asks about the version that serves.
+        Index("drifts_of_version", "version_id"),
     )
 
 

@@ -65,6 +65,7 @@ class NewVersion:
     artefact_bytes: int
     data_from: datetime | None
     data_until: datetime | None
+    reference: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +387,12 @@ def activations(session: Session, tenant_id: str, model_id: str, *, limit: int, 
     if after is not None:
         asked = asked.where(Activation.id < after)
     return list(session.scalars(asked.order_by(Activation.id.desc()).limit(limit)))
+
+
+def references(session: Session, tenant_id: str, version_ids: Collection[str]) -> dict[str, Json | None]:
+    """By id, what each version's inputs and errors were like while it was made; None of one whose release kept nothing."""
+    asked = sa.select(Version.id, Version.reference).where(Version.tenant_id == tenant_id, Version.id.in_(version_ids))
+    return dict(session.execute(asked).all())
 
 
 def referenced_artefacts(session: Session) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -26,7 +27,7 @@ from tasks.runtime import Runtime
 log = structlog.get_logger()
 
 
-#: Longest wait for a round under way when told to stop; what it leaves undone any other dispatcher does.
+#: Longest wait for rounds under way when told to stop; what they leave undone any other dispatcher does.
 STOP_S = 10.0
 
 
@@ -51,8 +52,9 @@ class Dispatcher:
             except (SQLAlchemyError, psycopg.Error) as error:
                 log.warning("postgres_away", error=str(error).splitlines()[0])
                 stop.wait(self._runtime.settings.dispatch_poll_s)
+        gone = time.monotonic() + STOP_S
         for patrol in rounds:
-            patrol.join(STOP_S)
+            patrol.join(max(0.0, gone - time.monotonic()))
         self.close()
 
     def dispatch_once(self) -> int:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, get_args
 
 from db.census import TABLES
+from db.drifts import VERDICTS
 from db.ledger import INVARIANTS
 from db.meter import Meter, Metric
 from db.models import FAILED, TERMINAL, UNFINISHED
@@ -60,6 +61,13 @@ TENANTS = Metric("fleetcast_tenants", "gauge", "Tenants, as of the dispatcher's 
 ENTITIES = Metric("fleetcast_entities", "gauge", "Entities, as of the last tidying.", together="max")
 VERSIONS = Metric("fleetcast_versions", "gauge", "Versions that have their artefact, as of the last tidying.", together="max")
 ARTEFACT_BYTES = Metric("fleetcast_artefact_bytes", "gauge", "Bytes of these artefacts, as of the last tidying.", together="max")
+MODELS = Metric(
+    "fleetcast_models",
+    "gauge",
+    "Models by how their inputs and errors stand to the time when they were trained, as last judged (DRIFT_S).",
+    {"verdict": VERDICTS},
+    together="max",
+)
 BROKEN = Metric(
     "fleetcast_invariants_broken",
     "gauge",

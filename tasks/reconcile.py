@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from db import anomalies, census, ledger, registry
 from db.models import TERMINAL, Json
 from tasks import metrics, problems, status
+from tasks.drift import judge_once
 from tasks.erase import follow_all
 from tasks.runtime import Runtime
 
@@ -111,6 +112,7 @@ def patrols(runtime: Runtime, told: threading.Event) -> list[Patrol]:
     settings = runtime.settings
     return [
         Patrol("reconcile", lambda: reconcile_once(runtime), every_s=settings.reconcile_s, rest_s=settings.lease_s, told=told),
+        Patrol("drift", lambda: judge_once(runtime), every_s=min(settings.drift_s, settings.tidy_s), rest_s=settings.lease_s, told=told),
         Patrol("tidy", lambda: tidy_once(runtime), every_s=settings.tidy_s, rest_s=settings.lease_s, told=told),
     ]
 

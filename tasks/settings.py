@@ -73,6 +73,8 @@ class Settings:
     keep_versions: int = _setting(5, "Versions of a model kept with their artefacts; the active one always is.", low=1)
     job_retention_days: int = _setting(30, "Finished jobs older than this are purged.", low=1)
     anomaly_retention_days: int = _setting(365, "Anomalies found longer ago than this are purged.", low=1)
+    accuracy_days: int = _setting(90, "Forecasts of so many days, back from the newest row, are held against what happened.", low=1)
+    drift_s: float = _setting(3600.0, "A model whose data changed is judged anew at most so often: drift takes days.", low=0.1)
     idempotency_hours: int = _setting(24, "How long an Idempotency-Key is remembered.", low=1)
     loaded_models: int = _setting(256, "Versions a worker keeps in memory, least recently used first out.", low=1)
     max_body_bytes: int = _setting(16 * 2**20, "Largest request body: about 200,000 observations as JSON.", low=1024)

@@ -17,6 +17,7 @@ from ml.errors import ArtefactCorrupt, ModelError
 from ml.fitted import Base, Case, Epoch, Fitted
 from ml.gate import compare, gate
 from ml.recipes import recipe
+from ml.reference import reference_of
 from ml.series import RawChannels
 from ml.spec import ModelSpec
 from ml.trainer import fit, prepare
@@ -163,7 +164,7 @@ def _publish(shop: Workshop, work: Work, case: Case, fitted: Sequence[Fitted]) -
     work.progress("judge", fraction=FIT_UNTIL)
     verdicts = [_judge(shop, work, job, case, one) for one in fitted]
     work.progress("publish", fraction=0.98)
-    new = [_version(shop, work, job, *judged) for judged in zip(fitted, verdicts, strict=True)]
+    new = [_version(shop, work, job, case, *judged) for judged in zip(fitted, verdicts, strict=True)]
 
     def write(session: Session) -> tuple[Json, Sequence[Json]]:
         written = [work.publish_version(session, one, job.activation, _model(session, work, job, one.target)) for one in new]
@@ -173,7 +174,7 @@ def _publish(shop: Workshop, work: Work, case: Case, fitted: Sequence[Fitted]) -
     work.publish(write)
 
 
-def _version(shop: Workshop, work: Work, job: TrainJob, fitted: Fitted, verdict: Json) -> registry.NewVersion:
+def _version(shop: Workshop, work: Work, job: TrainJob, case: Case, fitted: Fitted, verdict: Json) -> registry.NewVersion:
     saved = artifact.save(fitted, shop.settings.model_dir)
     return registry.NewVersion(
         job_id=work.job.id,
@@ -191,6 +192,7 @@ def _version(shop: Workshop, work: Work, job: TrainJob, fitted: Fitted, verdict:
         artefact_bytes=saved.bytes,
         data_from=fitted.data_from,
         data_until=fitted.data_until,
+        reference=reference_of(case, fitted, work.alive).as_dict(),
     )
 
 

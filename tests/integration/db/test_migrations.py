@@ -28,6 +28,7 @@ from db.models import (
     Attempt,
     Base,
     Channel,
+    Drift,
     Forecast,
     IdempotencyKey,
     Model,
@@ -268,6 +269,7 @@ class Two:
                 "data_until": rows.START + timedelta(days=1),
                 "body": {},
             },
+            Drift: {"model_id": self.model.id, "version_id": self.version.id, "data_rev": 1, "verdict": "steady", "findings": {}},
         }
         return table(tenant_id=tenant_id, **fields[table])
 
@@ -278,7 +280,7 @@ def check(session: Session) -> None:
     session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
 
 
-@pytest.mark.parametrize("table", [Channel, Observation, Model, Version, Activation, Attempt, IdempotencyKey, Forecast])
+@pytest.mark.parametrize("table", [Channel, Observation, Model, Version, Activation, Attempt, IdempotencyKey, Forecast, Drift])
 def test_a_row_cannot_refer_to_another_tenants(sessions: Sessions, table: type[Base]) -> None:
     with sessions.begin() as session:
         two = Two(session)
@@ -287,7 +289,7 @@ def test_a_row_cannot_refer_to_another_tenants(sessions: Sessions, table: type[B
             check(session)
 
 
-@pytest.mark.parametrize("table", [Channel, Observation, Model, Version, Activation, Attempt, IdempotencyKey, Forecast])
+@pytest.mark.parametrize("table", [Channel, Observation, Model, Version, Activation, Attempt, IdempotencyKey, Forecast, Drift])
 def test_the_same_row_of_its_own_tenant_is_taken(sessions: Sessions, table: type[Base]) -> None:
     with sessions.begin() as session:
         two = Two(session)

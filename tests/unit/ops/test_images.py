@@ -306,7 +306,7 @@ def test_a_service_can_do_no_more_than_it_must(service: str) -> None:
     ("service", "least_s"),
     [
         ("web", gunicorn_conf.graceful_timeout),
-        ("dispatcher", 2 * dispatcher.STOP_S),  # its two patrols, one after the other
+        ("dispatcher", 2 * dispatcher.STOP_S),  # its patrols, and as long again for all else
         *((service, children.GRACE_S) for service in SERVICES if service.startswith("worker-")),
     ],
 )
