@@ -12,12 +12,16 @@ from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import redis
 from redis.backoff import NoBackoff
+from redis.commands.core import Script
 from redis.retry import Retry
 
 from db.models import Json
 from db.session import to_json
 
 Answer = TypeVar("Answer")
+Each = TypeVar("Each")
+#: Keys and arguments of a script.
+Call = tuple[list[str], list[str | int]]
 
 #: Events of a job that are kept: a training of a thousand epochs is among them whole.
 EVENTS_KEPT = 2000
@@ -33,14 +37,14 @@ AT_ONCE = 100
 #: How long one hearing waits for something to be told, which is also how long a job newly followed may wait for its first.
 HEAR_MS = 200
 
-# KEYS: the status, its events, and where they tell of an item of a batch, that one's status. ARGV: rev, seq, body, seconds/1000 of the
-# status; then, where something is told: the document's place, how many events are kept, seconds/1000 of them, whether it is the last
-# document, and for each event its name, its data, and 1 if it is told however late it comes.
+# KEYS: the status, its events, and where they tell of items of a batch, the status of each, in the order of the events. ARGV: rev, seq,
+# body, seconds/1000 of the status; then, where something is told: the document's place, how many events are kept, seconds/1000 of them,
+# whether it is the last document, and for each event its name, its data, and 1 if it is told however late it comes.
 #
 # The status takes only what is newer by (rev, seq): a slow writer cannot turn the board back. So do the events, by their place; one that
 # may be late takes the next free place of its revision. `state` is told once for each revision, and after that it is `progress`. Each event
 # names the one that it came after: the first of a stream that was wiped, or faded, names itself, and so nobody takes it for the next one.
-# Of what was buried (its revision is 2^53, and it has no body) nothing is told.
+# Of what was buried (its revision is 2^53, and it has no body) nothing is told, nor of an item that was.
 _SHOW = """
 local rev, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
 local shown = 1
@@ -54,7 +58,7 @@ if shown == 1 then
   redis.call('HSET', KEYS[1], 'rev', ARGV[1], 'seq', ARGV[2], 'body', ARGV[3])
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
-if #ARGV == 4 or (KEYS[3] and tonumber(redis.call('HGET', KEYS[3], 'rev') or 0) >= 2^53) then return shown end
+if #ARGV == 4 then return shown end
 
 local place, last = tonumber(ARGV[5]), ARGV[8] == '1'
 local top, top_rev, top_number = nil, 0, -1
@@ -70,7 +74,8 @@ if rev < top_rev or (last and not newer) then return shown end
 local count = (#ARGV - 8) / 3
 for i = 1, count do
   local name, data, late = ARGV[6 + 3 * i], ARGV[7 + 3 * i], ARGV[8 + 3 * i] == '1'
-  if newer or late then
+  local gone = KEYS[2 + i] and tonumber(redis.call('HGET', KEYS[2 + i], 'rev') or 0) >= 2^53
+  if (newer or late) and not gone then
     local number = math.max(place - count + i, 0)
     if rev == top_rev then number = math.max(number, top_number + 1) end
     if name == 'state' and rev == known_rev then name = 'progress' end
@@ -139,8 +144,21 @@ class News:
     ttl_s: float
     #: No document follows this one.
     last: bool = False
-    #: The item of a batch that they tell of: its id.
-    item: str | None = None
+    #: The items of a batch that the first of them tell of, one each: their ids.
+    items: Sequence[str] = ()
+
+
+class Status(NamedTuple):
+    """How a job stands, on its way to the board: the arguments of `show`."""
+
+    tenant: str
+    job_id: str
+    rev: int
+    seq: int
+    body: Json
+    ttl_s: float
+    news: News | None = None
+    head: str = ""
 
 
 class Event(NamedTuple):
@@ -229,16 +247,15 @@ class Board:
 
         `head` is one line, for those in a hurry.
         """
-        arguments: list[str | int] = [rev, seq, f"{head}\n{json.dumps(body)}", int(ttl_s * 1000)]
-        if news is not None and news.events:
-            arguments += [Place.of(rev, seq).number, EVENTS_KEPT, int(news.ttl_s * 1000), int(news.last)]
-            for told in news.events:
-                arguments += [told.event, "" if told.data is None else to_json(told.data), int(told.late)]
-        keys = [key(tenant, job_id), events_key(tenant, job_id)]
-        if news is not None and news.item is not None:
-            keys.append(key(tenant, news.item))
-        shown = self._breaker.ask(lambda: self._show(keys=keys, args=arguments), None)
-        return None if shown is None else bool(shown)
+        return self.show_all([Status(tenant, job_id, rev, seq, body, ttl_s, news, head)])[0]
+
+    def show_all(self, statuses: Sequence[Status]) -> list[bool | None]:
+        """The same of many, in their order and in few round trips."""
+        return [shown for some in in_parts(statuses) for shown in self._show_some([_shown(status) for status in some])]
+
+    def _show_some(self, calls: Sequence[Call]) -> list[bool | None]:
+        shown: list[Any] = self._breaker.ask(lambda: called(self._redis, self._show, calls), [None] * len(calls))
+        return [None if each is None else bool(each) for each in shown]
 
     def events(self, tenant: str, job_id: str, since: Place) -> list[Event] | None:
         """What was told from that place on, itself included. None: Redis is away."""
@@ -288,6 +305,28 @@ class Board:
         return None if held is None else cast("Json", json.loads(held[1]))
 
 
+def called(client: redis.Redis, script: Script, calls: Sequence[Call]) -> list[Any]:
+    """What the script answers to each call, in one round trip."""
+    if len(calls) == 1:  # a pipeline would ask first whether the script is known
+        return [script(keys=calls[0][0], args=calls[0][1])]
+    with client.pipeline(transaction=False) as pipe:
+        for keys, arguments in calls:
+            script(keys=keys, args=arguments, client=pipe)
+        return pipe.execute()
+
+
+def _shown(status: Status) -> Call:
+    """The keys and arguments of `_SHOW`."""
+    news = status.news
+    arguments: list[str | int] = [status.rev, status.seq, f"{status.head}\n{json.dumps(status.body)}", int(status.ttl_s * 1000)]
+    if news is not None and news.events:
+        arguments += [Place.of(status.rev, status.seq).number, EVENTS_KEPT, int(news.ttl_s * 1000), int(news.last)]
+        for told in news.events:
+            arguments += [told.event, "" if told.data is None else to_json(told.data), int(told.late)]
+    items = [] if news is None else [key(status.tenant, item) for item in news.items]
+    return [key(status.tenant, status.job_id), events_key(status.tenant, status.job_id), *items], arguments
+
+
 class Follower:
     """Hears what is told of many jobs at once. Its client must wait for longer than HEAR_MS."""
 
@@ -317,7 +356,7 @@ def _place(text: str) -> Place:
     return Place(int(rev), int(number))
 
 
-def in_parts(of: Sequence[str]) -> Iterator[Sequence[str]]:
+def in_parts(of: Sequence[Each]) -> Iterator[Sequence[Each]]:
     """So many as one command may take."""
     return (of[n : n + AT_ONCE] for n in range(0, len(of), AT_ONCE))
 

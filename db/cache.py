@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import redis
 
-from db.board import Breaker, in_parts
+from db.board import Breaker, Call, called, in_parts
 from db.forecasts import Question
 from db.models import Json
 
@@ -44,8 +44,16 @@ class ForecastCache:
 
     def put(self, tenant: str, question: Question, body: Json, ttl_s: float = DAY_S) -> bool:
         """Whether it was kept. One that was forgotten is not: it was made before that, and comes late."""
-        arguments: list[str | int] = [json.dumps(body), int(ttl_s * 1000)]
-        return self._breaker.ask(lambda: bool(self._put(keys=[key(tenant, question)], args=arguments)), False)
+        return bool(self.put_all(tenant, {question: body}, ttl_s)[question])
+
+    def put_all(self, tenant: str, answers: Mapping[Question, Json], ttl_s: float = DAY_S) -> dict[Question, bool]:
+        """The same of many, in few round trips."""
+        calls: list[Call] = [([key(tenant, question)], [json.dumps(body), int(ttl_s * 1000)]) for question, body in answers.items()]
+        kept = [bool(each) for some in in_parts(calls) for each in self._put_some(some)]
+        return dict(zip(answers, kept, strict=True))
+
+    def _put_some(self, calls: Sequence[Call]) -> list[Any]:
+        return self._breaker.ask(lambda: called(self._redis, self._put, calls), [False] * len(calls))
 
     def forget(self, tenant: str, questions: Sequence[Question]) -> bool:
         """Remove answers for good, as when their entity is erased. Whether Redis was there to do it."""

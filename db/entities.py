@@ -143,6 +143,13 @@ def channels(session: Session, entity_id: int) -> list[Channel]:
     return list(session.scalars(sa.select(Channel).where(Channel.entity_id == entity_id).order_by(Channel.name)))
 
 
+def channels_named(session: Session, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Channel]:
+    """Those of the channels (entity id, name) that there are."""
+    ids = [entity_id for entity_id, _ in wanted]
+    asked = sa.select(Channel).where(Channel.entity_id.in_(ids), sa.tuple_(Channel.entity_id, Channel.name).in_(wanted))
+    return {(channel.entity_id, channel.name): channel for channel in session.scalars(asked)}
+
+
 def delete(session: Session, tenant_id: str, name: str) -> Erased:
     """Erase the entity and all that hangs on it; its jobs stay, and tell nothing of it any more."""
     entity = get(session, tenant_id, name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
 from db.models import Forecast, Json, Version
@@ -42,14 +43,41 @@ WHERE tenant_id = %(tenant)s AND version_id = %(version)s AND target = %(target)
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A forecast on its way to be kept."""
+
+    question: Question
+    entity_id: int
+    job_id: str
+    data_until: datetime
+    body: Json
+
+
 def store(
     session: Session, tenant_id: str, question: Question, *, entity_id: int, job_id: str, data_until: datetime, body: Json
 ) -> Forecast:
     """Keep the answer. Given again it replaces the earlier one and counts as the newest: a rollback asks an older version again."""
-    made = {"job_id": job_id, "data_until": data_until, "body": body, "made_at": func.clock_timestamp()}
-    statement = insert(Forecast).values(tenant_id=tenant_id, entity_id=entity_id, **asdict(question), **made)
-    statement = statement.on_conflict_do_update(constraint="forecasts_one_per_question", set_=made)
+    statement = _kept(tenant_id, [Made(question, entity_id, job_id, data_until, body)])
     return session.scalars(statement.returning(Forecast), execution_options={"populate_existing": True}).one()
+
+
+def store_all(session: Session, tenant_id: str, made: Collection[Made]) -> None:
+    """The same of many answers. Of two to one question the last stands."""
+    distinct = {one.question: one for one in made}
+    session.execute(_kept(tenant_id, list(distinct.values())))
+
+
+def _kept(tenant_id: str, made: Sequence[Made]) -> Insert:
+    shared = {"tenant_id": tenant_id, "made_at": func.clock_timestamp()}
+    rows = [shared | asdict(one.question) | {name: getattr(one, name) for name in _TOLD} for one in made]
+    statement = insert(Forecast).values(rows)
+    anew = {name: statement.excluded[name] for name in (*_OF_ANSWER, "made_at")}
+    return statement.on_conflict_do_update(constraint="forecasts_one_per_question", set_=anew)
+
+
+_OF_ANSWER = ("job_id", "data_until", "body")
+_TOLD = ("entity_id", *_OF_ANSWER)
 
 
 def find(session: Session, tenant_id: str, question: Question) -> Answer | None:

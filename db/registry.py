@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from db.errors import Conflict, NoActiveVersion, NotFound, Stale
 from db.models import Activation, Entity, Json, Model, Version, new_id
@@ -364,6 +364,19 @@ def answering(
     if pruned_at is not None:
         raise Conflict("version_pruned", f"Version {semver} was pruned; its artefact is gone.")
     return Answering(entity_id, data_rev, model_id, version_id, number, spec, made_at)
+
+
+def answering_many(session: Session, tenant_id: str, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], tuple[Entity, Version]]:
+    """The entity and the active version of each (entity, name of the model), by one statement. Those that have none are left out.
+
+    Of the versions only what a forecast is made by: their metrics are read when asked for.
+    """
+    pairs = sa.tuple_(Entity.name, Model.name).in_(wanted)
+    asked = sa.select(Entity, Model.name, Version).join(Model, Model.entity_id == Entity.id).join(Version, Version.model_id == Model.id)
+    asked = asked.where(Entity.tenant_id == tenant_id, Entity.name.in_([entity for entity, _ in wanted]), pairs)
+    asked = asked.where(Model.kind == "forecast", Version.active).options(defer(Version.metrics), defer(Version.gate))
+    rows = session.execute(asked, execution_options=_FRESH)
+    return {(entity.name, name): (entity, version) for entity, name, version in rows}
 
 
 def versions(session: Session, tenant_id: str, model_id: str, *, limit: int, after: str | None = None) -> list[Version]:

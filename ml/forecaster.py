@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ml.baselines import SEASONAL_NAIVE, naive_forecast
-from ml.blend import SEASONAL_CHANGE, Blend
+from ml.blend import SEASONAL_CHANGE
+from ml.chorus import alike, forecast_together
 from ml.errors import FeatureMissing, InsufficientData, InsufficientRecentData, ModelError, SpecInvalid
-from ml.features import calendar, look, look_ahead, season_of
+from ml.features import Inputs, View, calendar, look, look_ahead, season_of
 from ml.fitted import Fitted
 from ml.interpretation import History
 from ml.networks import forecast_windows
@@ -25,6 +26,8 @@ HISTORY_DAYS = 30
 HISTORY_ROWS = 10_000
 #: Share of a blend from which a missing part is worth a notice.
 NOTED_SHARE = 0.1
+#: What a network reads of S versions of a window, and of the steps ahead, (S, H, A).
+Looked = tuple[View, Inputs]
 #: Rows of the longest season (an hour at one row a second), assumed where the cadence is not yet known.
 LONGEST_SEASON = 3_600
 
@@ -108,11 +111,15 @@ def forecast(
 ) -> list[Forecast | ModelError]:
     """One forecast per request, or the error that kept it from being made; one bad request leaves the others alone.
 
+    Networks of one shape answer in one pass.
+
     Raises SpecInvalid when `horizon` is longer than a model was trained for or `level` is out of bounds.
     """
     for fitted, _ in requests:
         require_bounds(fitted, horizon, level)
-    return [_attempt(fitted, raw, horizon, level) for fitted, raw in requests]
+    seen = [_seen(fitted, raw, horizon) for fitted, raw in requests]
+    said = iter(_said([sight for sight in seen if isinstance(sight, Sight)]))
+    return [compose(sight, next(said)[0, :horizon], level) if isinstance(sight, Sight) else sight for sight in seen]
 
 
 def duration(seconds: float) -> str:
@@ -133,12 +140,32 @@ def require_bounds(fitted: Fitted, horizon: int | None, level: float | None) -> 
         raise SpecInvalid("level", level, f"must be between {low:g} and {high:g}")
 
 
-def _attempt(fitted: Fitted, raw: RawChannels, horizon: int | None, level: float | None) -> Forecast | ModelError:
+def _seen(fitted: Fitted, raw: RawChannels, horizon: int | None) -> Sight | ModelError:
     try:
-        sight = see(fitted, raw, horizon)
-        return compose(sight, answers(sight, [(sight.window, sight.ahead)])[0, :horizon], level)
+        return see(fitted, raw, horizon)
     except ModelError as error:
         return error
+
+
+def _said(sights: Sequence[Sight]) -> list[Floats]:
+    """(1, H) what serves says of each as it is: networks of one shape in one pass."""
+    looks = {place: _looked(sight, [(sight.window, sight.ahead)]) for place, sight in enumerate(sights) if sight.fitted.by_network}
+    groups: dict[Hashable, list[int]] = {}
+    for place, (view, _) in looks.items():
+        groups.setdefault(alike(sights[place].fitted.network, view), []).append(place)
+    said = {place: _naive(sight, sight.window) for place, sight in enumerate(sights) if not sight.fitted.by_network}
+    for places in groups.values():
+        said |= zip(places, _spoken([sights[place] for place in places], [looks[place] for place in places]), strict=True)
+    return [said[place] for place in range(len(sights))]
+
+
+def _spoken(sights: Sequence[Sight], looks: Sequence[Looked]) -> list[Floats]:
+    """The same of one, or of those whose networks are alike."""
+    views, aheads = zip(*looks, strict=True)
+    networks = [sight.fitted.network for sight in sights]
+    alone = len(sights) == 1
+    found = [forecast_windows(networks[0], views[0], aheads[0])] if alone else forecast_together(networks, views, aheads)
+    return [_around(sight, sight.window, said[:, sight.fitted.column]) for sight, said in zip(sights, found, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,21 +233,27 @@ def _require_future(spec: ModelSpec, series: Series, horizon: int) -> None:
 
 def answers(sight: Sight, versions: Sequence[tuple[Floats, Floats]]) -> Floats:
     """(S, H) what serves says of S versions of the last window (W, C) and of what is known ahead (H, G)."""
-    fitted, spec, series, blend = sight.fitted, sight.fitted.spec, sight.series, sight.fitted.blend
-    if blend is None:
+    fitted = sight.fitted
+    if fitted.blend is None:
         return np.concatenate([_naive(sight, window) for window, _ in versions])
-    phases = calendar(series.until(spec.horizon)[-spec.window - spec.horizon :], fitted.season)
+    network = forecast_windows(fitted.network, *_looked(sight, versions))[:, fitted.column]  # (S, H)
+    return np.concatenate([_around(sight, window, said[None]) for (window, _), said in zip(versions, network, strict=True)])
+
+
+def _looked(sight: Sight, versions: Sequence[tuple[Floats, Floats]]) -> Looked:
+    """What the network reads of S versions."""
+    fitted, spec = sight.fitted, sight.fitted.spec
+    phases = calendar(sight.series.until(spec.horizon)[-spec.window - spec.horizon :], fitted.season)
     behind, before = (np.stack([part] * len(versions)) for part in (phases[: spec.window], phases[spec.window :]))
     view = look(np.stack([window for window, _ in versions]), behind, fitted.scaler, spec)
-    ahead = look_ahead(np.stack([ahead for _, ahead in versions]), before, fitted.scaler, spec)
-    network = forecast_windows(fitted.network, view, ahead)[:, fitted.column]  # (S, H)
-    return np.concatenate([_blended(blend, sight, window, said[None]) for (window, _), said in zip(versions, network, strict=True)])
+    return view, look_ahead(np.stack([ahead for _, ahead in versions]), before, fitted.scaler, spec)
 
 
-def _blended(blend: Blend, sight: Sight, window: Floats, network: Floats) -> Floats:
+def _around(sight: Sight, window: Floats, network: Floats) -> Floats:
     """(1, H) of the blend around (1, H) of the network."""
+    assert sight.fitted.blend is not None
     target = _target(sight, window)
-    return blend.of(network, target, np.array([len(target) - 1]), sight.fitted.season.steps)
+    return sight.fitted.blend.of(network, target, np.array([len(target) - 1]), sight.fitted.season.steps)
 
 
 def _naive(sight: Sight, window: Floats) -> Floats:

@@ -154,11 +154,16 @@ def build(spec: ModelSpec) -> Network:
 def forecast_windows(network: Network, view: View, ahead: Inputs) -> Floats:
     """(N, K, H) forecasts of N windows, in each target's own unit. `ahead` is (N, H, A).
 
-    The one road from a window to a forecast: early stopping, scores and serving all take it.
+    The one road from a window to a forecast: early stopping, scores and serving all take it (many at once by `ml/chorus.py`).
     """
     device = next(network.parameters()).device
     change = network.at_end(torch.from_numpy(view.inputs).to(device), torch.from_numpy(ahead).to(device))
-    return view.last[:, -1, :, None] + view.deviation[:, -1, :, None] * change.cpu().numpy().astype(np.float64)
+    return in_units(view, change.cpu().numpy())
+
+
+def in_units(view: View, change: Inputs) -> Floats:
+    """(N, K, H) of changes in running deviations, as values in each target's own unit."""
+    return view.last[:, -1, :, None] + view.deviation[:, -1, :, None] * change.astype(np.float64)
 
 
 def _drop(state: Tensor, share: float, generator: torch.Generator) -> Tensor:

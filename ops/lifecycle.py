@@ -102,7 +102,7 @@ WAYS: Mapping[Step, Sequence[Way]] = {
             "worker",
             "publishes, under its fence",
             "in the transaction that writes the effects; also when a cancel was asked for",
-            ("succeed",),
+            ("succeed", "succeed_all"),
         ),
         Way("last item", "ends the batch, one succeeded", "whatever the others came to"),
     ],

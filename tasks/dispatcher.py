@@ -90,7 +90,7 @@ class Dispatcher:
         settings = self._runtime.settings
         waiting = int(self._broker.llen(queue))
         with self._runtime.sessions.begin() as session:
-            bells = ledger.due(session, queue, settings.dispatch_window - waiting)
+            bells = ledger.due(session, queue, settings.dispatch_window - waiting, settings.prediction_cohort)
             new = len(bells)
             if ledger.unanswered(session, queue, settings.redispatch_s):
                 bells += ledger.lost(session, queue, settings.redispatch_s, self._lying(queue), settings.dispatch_window)

@@ -160,11 +160,8 @@ class Work:
 
     def _settle(self, outcome: str, moved: Sequence[ledger.Moved] = ()) -> None:
         """Let go, count, and mirror what moved: the job, and a batch that ended with it."""
-        self.settled = True
-        self.lease.let_go(self.job.id)
-        log.info("attempt_ended", **self.named, kind=self.job.kind, attempt=self.claim.attempt, outcome=outcome, problem=self.met)
         ended = outcome == "exhausted" or any(each.job_id == self.job.id and each.state in TERMINAL for each in moved)
-        self._count(outcome, ended=ended)
+        self.let_go(outcome, ended=ended)
         try:
             # The job first: its batch is told of the item, and then of its end.
             for job_id in dict.fromkeys((self.job.id, *(each.job_id for each in moved))):
@@ -174,7 +171,11 @@ class Work:
         except (SQLAlchemyError, NotFound):
             log.warning("status_not_mirrored", **self.named)
 
-    def _count(self, outcome: str, *, ended: bool) -> None:
+    def let_go(self, outcome: str, *, ended: bool) -> None:
+        """The try is over and its outcome recorded: renew it no longer, and count it."""
+        self.settled = True
+        self.lease.let_go(self.job.id)
+        log.info("attempt_ended", **self.named, kind=self.job.kind, attempt=self.claim.attempt, outcome=outcome, problem=self.met)
         meter = self.shop.runtime.meter
         meter.count(metrics.ATTEMPTS_ENDED, self.job.kind, outcome)
         if ended:
@@ -198,8 +199,7 @@ def run(shop: Workshop, handlers: Mapping[str, Handler], job_id: str, doorbell: 
     _count_claims(shop, claims)
     with Lease(shop.runtime, claims) as lease:
         works = [Work(shop, lease, claim) for claim in claims]
-        for work in works:
-            lease.progress(work.job.id, "claimed")
+        lease.claimed()
         try:
             handlers[claims[0].job.kind](shop, works)
             if not all(work.settled for work in works):
@@ -213,20 +213,21 @@ def run(shop: Workshop, handlers: Mapping[str, Handler], job_id: str, doorbell: 
 
 
 def _claim(shop: Workshop, job_id: str, owner: str) -> list[ledger.Claim]:
-    """The job, and for a training its cohort."""
+    """The job, and its cohort where it is one of many alike."""
     lease_s = shop.settings.lease_s
     with shop.sessions.begin() as session:
         leader = ledger.claim(session, job_id, owner, lease_s)
     if leader is None:
         return []
-    if leader.job.shape_key is None or shop.cohort_size == 1:
+    most = shop.cohort_of(leader.job)
+    if most == 1:
         return [leader]
     with shop.sessions.begin() as session:
-        return [leader, *ledger.join_cohort(session, leader, shop.cohort_size - 1, owner, lease_s)]
+        return [leader, *ledger.join_cohort(session, leader, most - 1, owner, lease_s)]
 
 
 def _count_claims(shop: Workshop, claims: Sequence[ledger.Claim]) -> None:
-    """How long each was due before it was taken up, by Postgres' clock, and how many trainings were taken up together."""
+    """How long each was due before it was taken up, by Postgres' clock, and how many were taken up together."""
     for job in (claim.job for claim in claims):
         assert job.started_at is not None
         shop.runtime.meter.observe(metrics.JOB_WAIT, (job.started_at - job.available_at).total_seconds(), job.kind)

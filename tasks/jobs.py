@@ -21,6 +21,9 @@ QUEUES = (INTERACTIVE, BATCH, TRAIN)
 #: The queues that each kind of worker serves.
 SERVES: Mapping[str, tuple[str, ...]] = {"interactive": (INTERACTIVE, BATCH), "train": (TRAIN,)}
 
+#: Shape of the predictions of a batch: any of them may be answered together; which networks are of one shape shows when they are loaded.
+JOINED = "predictions"
+
 Activation = Literal["auto", "always", "never"]
 #: channel -> its values over the steps ahead.
 Ahead = Mapping[str, Sequence[float]]

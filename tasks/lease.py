@@ -90,19 +90,29 @@ class Lease:
         """Say that the work moves. Without this for `stall_timeout_s` the lease is left to run out: hung is dead."""
         self._alive_at = time.monotonic()
 
+    def claimed(self) -> None:
+        """Note that all are in hand; watchers see it at once."""
+        for held in self._held.values():
+            self._note(held, "claimed")
+            held.shown_at = time.monotonic()
+        status.show_all(self._runtime, [(held.claim.tenant_id, self._document(held), ()) for held in self._held.values()])
+
     def progress(self, job_id: str, phase: str, **figures: Any) -> None:
         """Note where a job is; the next heartbeat writes it down, watchers see it at once."""
         self.alive()
         held = self._held[job_id]
-        with self._lock:
-            self._seq += 1
-            held.progress = {"seq": self._seq, "phase": phase, **figures}
+        self._note(held, phase, **figures)
         if "epoch" in figures:
             about = {"attempt": held.claim.attempt, **{name: figures[name] for name in METRIC if name in figures}}
             held.metrics.append(Told("metric", about, late=True))
         if time.monotonic() - held.shown_at >= SHOW_EVERY_S:
             held.shown_at = time.monotonic()
             self._show(held)
+
+    def _note(self, held: Held, phase: str, **figures: Any) -> None:
+        with self._lock:
+            self._seq += 1
+            held.progress = {"seq": self._seq, "phase": phase, **figures}
 
     def tell(self, job_id: str) -> None:
         """Tell watchers of the epochs they have not heard of: the job is about to end, and after its end nothing is told."""
@@ -139,11 +149,13 @@ class Lease:
 
     def _show(self, held: Held, *, itself: bool = True) -> None:
         """What Redis did not take waits for the next time."""
+        if status.show(self._runtime, held.claim.tenant_id, self._document(held), tuple(held.metrics), itself=itself) is not None:
+            held.metrics.clear()
+
+    def _document(self, held: Held) -> dict[str, Any]:
         found = status.document(self._runtime.settings, held.claim.job)
         figures = {k: v for k, v in held.progress.items() if k not in ("seq", "finish_at")}
-        seen = {"seq": held.progress["seq"], "progress": figures, "estimated_finish_at": held.progress.get("finish_at")}
-        if status.show(self._runtime, held.claim.tenant_id, found | seen, tuple(held.metrics), itself=itself) is not None:
-            held.metrics.clear()
+        return found | {"seq": held.progress["seq"], "progress": figures, "estimated_finish_at": held.progress.get("finish_at")}
 
     def _renew(self) -> None:
         pause = self._runtime.settings.lease_s / 3

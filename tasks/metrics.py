@@ -127,7 +127,12 @@ BELLS_AGAIN = Metric("fleetcast_bells_rung_again_total", "counter", "Messages se
 WORKER_CRASHES = Metric("fleetcast_worker_crashes_total", "counter", "Worker processes that died at their work.")
 PUBLICATIONS_REPEATED = Metric("fleetcast_publications_repeated_total", "counter", "Publications begun again because Postgres was away.")
 HEARTBEATS_MISSED = Metric("fleetcast_heartbeats_missed_total", "counter", "Renewals of leases that Postgres did not answer.")
-COHORT_SIZE = Metric("fleetcast_cohort_jobs", "histogram", "Trainings taken up together.", buckets=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0))
+COHORT_SIZE = Metric(
+    "fleetcast_cohort_jobs",
+    "histogram",
+    "Trainings, or predictions of a batch, taken up together.",
+    buckets=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+)
 CACHE_LOOKUPS = Metric(
     "fleetcast_cache_lookups_total",
     "counter",

@@ -37,13 +37,6 @@ class Served:
     channel: Channel | None
 
 
-def predict(shop: Workshop, works: Sequence[Work]) -> None:
-    """Answer each prediction in hand."""
-    for work in works:
-        with work.outcome():
-            _predict(shop, work)
-
-
 def serve(shop: Workshop, work: Work, job: PredictJob | WhatIfJob) -> Served:
     """Load the version that answers and the rows it reads. Raises NotFound, Conflict (pruned), ArtefactCorrupt."""
     work.progress("fetch")
@@ -98,7 +91,8 @@ def _laid_over(stored_rows: stored.Series, values: Sequence[float], end: np.date
     return times, np.concatenate([numbers[kept], np.asarray(values, dtype=np.float64)])
 
 
-def _predict(shop: Workshop, work: Work) -> None:
+def predict_one(shop: Workshop, work: Work) -> None:
+    """Answer one prediction."""
     job = PredictJob.from_dict(work.job.spec)
     served = serve(shop, work, job)
     work.progress("forecast")
@@ -109,7 +103,7 @@ def _predict(shop: Workshop, work: Work) -> None:
     if job.future is not None:  # a supposition: nothing that anybody else should be answered with
         work.publish(lambda _: ({"forecast": body}, list(made.warnings)))
         return
-    question = forecasts.Question(served.version.id, job.target, served.entity.data_rev, len(made.points), made.level)
+    question = asked(served, job, made)
 
     def write(session: Session) -> tuple[Json, Sequence[Json]]:
         forecasts.store(
@@ -127,6 +121,11 @@ def _predict(shop: Workshop, work: Work) -> None:
     _remember(shop, work, question, body)
 
 
+def asked(served: Served, job: PredictJob, made: Forecast) -> forecasts.Question:
+    """What the forecast is the answer to."""
+    return forecasts.Question(served.version.id, job.target, served.entity.data_rev, len(made.points), made.level)
+
+
 def answer(served: Served, made: Forecast) -> Json:
     """The forecast as clients read it."""
     version = served.version
@@ -138,9 +137,13 @@ def answer(served: Served, made: Forecast) -> Json:
 
 
 def _remember(shop: Workshop, work: Work, question: forecasts.Question, body: Json) -> None:
-    ttl = shop.settings.forecast_ttl_s
-    expires = {"cache_expires_at": _iso(datetime.now(UTC) + timedelta(seconds=ttl))}
-    shop.runtime.cache.put(work.job.tenant_id, question, {"job_id": work.job.id, "forecast": body | expires}, ttl)
+    shop.runtime.cache.put(work.job.tenant_id, question, remembered(shop, work, body), shop.settings.forecast_ttl_s)
+
+
+def remembered(shop: Workshop, work: Work, body: Json) -> Json:
+    """An answer as the cache keeps it."""
+    expires = {"cache_expires_at": _iso(datetime.now(UTC) + timedelta(seconds=shop.settings.forecast_ttl_s))}
+    return {"job_id": work.job.id, "forecast": body | expires}
 
 
 def _iso(moment: datetime) -> str:

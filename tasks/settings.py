@@ -57,6 +57,9 @@ class Settings:
     retry_base_s: float = _setting(5.0, "First back-off of a transient failure; doubles each time, with full jitter.", low=0)
     retry_cap_s: float = _setting(900.0, "Longest back-off.", low=0)
     cohort_size: int = _setting(0, "Trainings of one shape taken up together. 0: 64 on CUDA, 1 on CPU, where nothing is gained.", low=0)
+    prediction_cohort: int = _setting(
+        64, "Predictions of a batch answered in one pass; four such cohorts of a tenant run at once (`TENANT_MAX_RUNNING`).", low=1
+    )
     dispatch_window: int = _setting(
         200, "Doorbells a queue holds at most; the rest waits in Postgres, where order and fairness live.", low=1
     )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
 from db import ledger
-from db.board import News, Place, Told
+from db.board import News, Place, Status, Told
 from db.models import RUNNING, TERMINAL, Job, Json
 from tasks.jobs import BacktestJob
 from tasks.metrics import CACHE_LOOKUPS
@@ -126,7 +126,16 @@ def fresh(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
     """The document as Postgres knows it."""
     found = describe(runtime, tenant_id, job_id)
     if show(runtime, tenant_id, found) and found["terminal"] and found["parent"] is not None:
-        _tell_parent(runtime, tenant_id, found)
+        _tell_parents(runtime, tenant_id, [found])
+    return found
+
+
+def fresh_all(runtime: Runtime, tenant_id: str, job_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The same of many that have ended: nothing about them is left to be estimated."""
+    with runtime.sessions() as session:
+        found = [document(runtime.settings, job) for job in ledger.get_many(session, tenant_id, job_ids)]
+    shown = show_all(runtime, [(tenant_id, each, ()) for each in found])
+    _tell_parents(runtime, tenant_id, [each for each, new in zip(found, shown, strict=True) if new and each["parent"] is not None])
     return found
 
 
@@ -153,20 +162,27 @@ def finish_at(seconds: float | None) -> str | None:
     return None if seconds is None else _iso(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
-def show(
-    runtime: Runtime, tenant_id: str, found: Mapping[str, Any], told: Sequence[Told] = (), *, itself: bool = True, item: str | None = None
-) -> bool | None:
+def show(runtime: Runtime, tenant_id: str, found: Mapping[str, Any], told: Sequence[Told] = (), *, itself: bool = True) -> bool | None:
     """Mirror a document and tell watchers: first what is `told` with it, then, unless that is enough, how the job stands now.
-
-    `item` is the one that a batch's watchers are told of.
 
     Best effort: a Redis that is away (None) costs a read of Postgres later, nothing else. True: nobody had shown this or a newer one.
     """
+    return runtime.board.show_all([_status(runtime, tenant_id, found, told, itself=itself)])[0]
+
+
+def show_all(runtime: Runtime, shown: Sequence[tuple[str, Mapping[str, Any], Sequence[Told]]]) -> list[bool | None]:
+    """The same of many (tenant, document, told)."""
+    return runtime.board.show_all([_status(runtime, tenant_id, found, told) for tenant_id, found, told in shown])
+
+
+def _status(
+    runtime: Runtime, tenant_id: str, found: Mapping[str, Any], told: Sequence[Told], *, itself: bool = True, items: Sequence[str] = ()
+) -> Status:
     ended = found["terminal"]
     ttl = runtime.settings.status_ttl_s if ended else BATCH_TTL_S if found["batch"] else UNFINISHED_TTL_S
     own = _own(found) if ended or itself else ()
-    news = News((*told, *own), runtime.settings.status_ttl_s if ended else UNFINISHED_EVENTS_TTL_S, ended, item)
-    return runtime.board.show(tenant_id, found["id"], found["rev"], step(found), dict(found), ttl, news, head=str(Glance.at(found)))
+    news = News((*told, *own), runtime.settings.status_ttl_s if ended else UNFINISHED_EVENTS_TTL_S, ended, items)
+    return Status(tenant_id, found["id"], found["rev"], step(found), dict(found), ttl, news, str(Glance.at(found)))
 
 
 def _own(found: Mapping[str, Any]) -> Sequence[Told]:
@@ -206,15 +222,23 @@ def places(runtime: Runtime, about: Sequence[tuple[str, str]]) -> dict[tuple[str
     return found
 
 
-def _tell_parent(runtime: Runtime, tenant_id: str, item: Mapping[str, Any]) -> None:
-    """An item ended: those who watch its batch are told of it, and of the counts.
+def _tell_parents(runtime: Runtime, tenant_id: str, items: Sequence[Mapping[str, Any]]) -> None:
+    """Items ended: those who watch their batch are told of each, and of the counts.
 
     These are read anew once a second: to count ten thousand items at the end of each of them would take longer than their work.
     """
-    batch = runtime.board.read(tenant_id, item["parent"]) or describe(runtime, tenant_id, item["parent"])
-    about = {"job": item["id"], **{name: item[name] for name in ("entity", "target", "state", "error")}}
-    told = Told("item", about | {"items": batch["progress"]["items"]}, late=True)
-    show(runtime, tenant_id, batch, [told], itself=False, item=item["id"])
+    statuses = []
+    for parent in sorted({item["parent"] for item in items}):
+        batch = runtime.board.read(tenant_id, parent) or describe(runtime, tenant_id, parent)
+        ours = [item for item in items if item["parent"] == parent]
+        told = [Told("item", _brief_item(item) | {"items": batch["progress"]["items"]}, late=True) for item in ours]
+        statuses.append(_status(runtime, tenant_id, batch, told, itself=False, items=[item["id"] for item in ours]))
+    runtime.board.show_all(statuses)
+
+
+def _brief_item(item: Mapping[str, Any]) -> Json:
+    """What its batch tells of an item."""
+    return {"job": item["id"], **{name: item[name] for name in ("entity", "target", "state", "error")}}
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -18,7 +18,7 @@ from db.models import CANCELLED, SUCCEEDED, Job
 from ml.errors import SpecInvalid
 from tasks import status
 from tasks.alarms import ANOMALY, DetectOrder, WatchOrder, judging, watching
-from tasks.jobs import BATCH, TRAIN, JobSpec, PredictJob, TrainJob, WhatIfJob, digest
+from tasks.jobs import BATCH, JOINED, TRAIN, JobSpec, PredictJob, TrainJob, WhatIfJob, digest
 from tasks.metrics import JOBS_ENDED
 from tasks.orders import BASE, BacktestOrder, PredictOrder, PretrainOrder, TrainOrder, backtesting, pretraining, training, trainings
 from tasks.questions import Question, known, require_changeable, resolve
@@ -186,7 +186,7 @@ def _predict_batch(runtime: Runtime, session: Session, asker: Asker, order: Pred
     jobs = [
         (entity, PredictJob(entity.name, target, order.horizon, order.level, order.version)) for entity in found for target in order.targets
     ]
-    return _submit_batch(runtime, session, asker, BATCH, jobs)
+    return _submit_batch(runtime, session, asker, BATCH, jobs, shape_key=JOINED)
 
 
 def _once(runtime: Runtime, asker: Asker, place: Callable[[Session], Submitted]) -> Submitted:
@@ -253,10 +253,12 @@ def _submit_one(runtime: Runtime, session: Session, row: ledger.NewJob) -> Submi
     return Submitted(job, deduplicated, ahead=None if deduplicated else waiting)
 
 
-def _submit_batch(runtime: Runtime, session: Session, asker: Asker, queue: str, jobs: Sequence[tuple[Known, JobSpec]]) -> Submitted:
+def _submit_batch(
+    runtime: Runtime, session: Session, asker: Asker, queue: str, jobs: Sequence[tuple[Known, JobSpec]], **changes: Any
+) -> Submitted:
     """The rows are made first: `admit` holds the tenant's row, and another request of the tenant must not wait for ten thousand models."""
     deadline_s = runtime.settings.batch_deadline_s
-    children = [replace(row, queue=queue, deadline_s=deadline_s) for row in _rows(runtime, session, asker, jobs)]
+    children = [replace(row, queue=queue, deadline_s=deadline_s, **changes) for row in _rows(runtime, session, asker, jobs)]
     parent = ledger.NewJob(
         tenant_id=asker.tenant_id,
         kind=children[0].kind,

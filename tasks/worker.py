@@ -16,10 +16,10 @@ from db.models import TERMINAL
 from tasks import metrics, problems, status
 from tasks.anomaly import anomaly_detect, anomaly_train
 from tasks.backtest import backtest
+from tasks.batch import predict
 from tasks.celery import app
 from tasks.execute import run
 from tasks.jobs import SERVES
-from tasks.predict import predict
 from tasks.pretrain import pretrain_base
 from tasks.runtime import Runtime, open_runtime
 from tasks.settings import load

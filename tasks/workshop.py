@@ -16,13 +16,14 @@ import structlog
 import torch
 
 from db.errors import Conflict
-from db.models import Version
+from db.models import Job, Version
 from db.session import Sessions
 from ml import artifact
 from ml.anomaly.artifact import load_detector
 from ml.anomaly.detector import Detector
 from ml.errors import ArtefactCorrupt
 from ml.fitted import Base, Fitted
+from tasks.jobs import PredictJob
 from tasks.metrics import ARTEFACTS_CORRUPT, DEVICE_ALLOCATED, DEVICE_RESERVED, DEVICE_TOTAL, STORAGE_FREE, STORAGE_TOTAL
 from tasks.runtime import Runtime
 from tasks.settings import Settings
@@ -54,6 +55,12 @@ class Workshop:
     def cohort_size(self) -> int:
         """How many trainings of one shape are taken up together."""
         return self.settings.cohort_size or (CUDA_COHORT if self.device == "cuda" else 1)
+
+    def cohort_of(self, job: Job) -> int:
+        """How many jobs like this one are taken up together."""
+        if job.shape_key is None:
+            return 1
+        return self.settings.prediction_cohort if job.kind == PredictJob.kind else self.cohort_size
 
     def model(self, version: Version) -> Fitted:
         """The version, loaded. The least recently used ones make room. Raises ArtefactCorrupt."""

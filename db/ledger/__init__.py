@@ -11,7 +11,7 @@ from db.ledger.claims import Claim, begin, claim, join_cohort
 from db.ledger.dispatch import Bell, dispatched, due, lost, ring, unanswered
 from db.ledger.intake import NewJob, Placed, admit, place, recall, remember, remembers, submit, submit_batch
 from db.ledger.invariants import INVARIANTS, violations
-from db.ledger.leases import Pulse, beat, cancelled, crashed, drain, fail, hold, release, retry_later, succeed
+from db.ledger.leases import Pulse, beat, cancelled, crashed, drain, fail, hold, hold_all, release, retry_later, succeed, succeed_all
 from db.ledger.moves import Moved
 from db.ledger.reads import (
     QueueDepth,
@@ -19,6 +19,7 @@ from db.ledger.reads import (
     attempts,
     find,
     get,
+    get_many,
     item_counts,
     items,
     page,
@@ -58,7 +59,9 @@ __all__ = [
     "find",
     "finish_cancels",
     "get",
+    "get_many",
     "hold",
+    "hold_all",
     "item_counts",
     "items",
     "join_cohort",
@@ -80,6 +83,7 @@ __all__ = [
     "submit",
     "submit_batch",
     "succeed",
+    "succeed_all",
     "survey",
     "throughput",
     "typical_seconds",

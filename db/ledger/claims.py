@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, not_, null, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, func, insert, not_, null, or_, select, text, true, update
 from sqlalchemy.orm import Session
 
 from db.ledger.moves import attempts, from_now, jobs
@@ -58,10 +58,10 @@ def begin(session: Session, job_id: str, owner: str, lease_s: float) -> Claim:
 
 
 def join_cohort(session: Session, leader: Claim, limit: int, owner: str, lease_s: float) -> list[Claim]:
-    """Take up at most `limit` more jobs that can be trained in one step with the leader's.
+    """Take up at most `limit` more jobs that can be done in one step with the leader's.
 
     They are of its tenant, queue, kind and shape, one per model, and fit within the tenant's running cap. What has crashed, or was tried
-    often, joins nobody and is joined by nobody.
+    often, joins nobody and is joined by nobody. Predictions join whose bell was not rung: those that were rung lead cohorts of their own.
     """
     job = leader.job
     if job.shape_key is None or job.crashes or leader.attempt > SHY_AFTER:
@@ -165,6 +165,7 @@ def _fits(job: Job) -> Sequence[ColumnElement[bool]]:
         jobs.c.crashes == 0,
         jobs.c.attempt < SHY_AFTER,
         or_(jobs.c.model_id.is_(None), jobs.c.model_id.is_distinct_from(job.model_id)),
+        true() if job.kind in TRAINING_KINDS else jobs.c.dispatched_at.is_(None),
         _claimable(),
         _model_is_free(),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, Text, and_, bindparam, case, column, func, literal, or_, select, text, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -71,10 +71,26 @@ def hold(session: Session, job_id: str, fence: int) -> Job:
     return job
 
 
+def hold_all(session: Session, fences: Mapping[str, int]) -> set[str]:
+    """`hold` for the members of a cohort that are published together (id to fence): those that still run under their fence, locked."""
+    held = select(jobs.c.id).where(_under_any(fences)).order_by(jobs.c.id).with_for_update(key_share=True)
+    return set(session.scalars(held))
+
+
 def succeed(session: Session, job_id: str, fence: int, result: Json, warnings: Sequence[Json] = ()) -> list[Moved]:
     """Also when a cancel was asked for: what is done is done."""
     values = {"result": result, "warnings": list(warnings)}
     return _let_go(session, job_id, fence, literal(SUCCEEDED), values=values)
+
+
+def succeed_all(session: Session, fences: Mapping[str, int], done: Mapping[str, tuple[Json, Sequence[Json]]]) -> list[Moved]:
+    """`succeed` for those that `hold_all` holds (id to result and warnings), in one statement."""
+    rows = [{"id": job_id, "result": result, "warnings": list(warnings)} for job_id, (result, warnings) in done.items()]
+    columns = (column("id", Text()), column("result", JSONB()), column("warnings", JSONB()))
+    read = func.jsonb_to_recordset(literal(rows, JSONB)).table_valued(*columns).render_derived(name="given", with_types=True)
+    given = select(read).cte("given")  # read once, and not once for each job
+    values = {name: select(given.c[name]).where(given.c.id == jobs.c.id).scalar_subquery() for name in ("result", "warnings")}
+    return move(session, _under_any({job_id: fences[job_id] for job_id in done}), literal(SUCCEEDED), values=values)
 
 
 def fail(session: Session, job_id: str, fence: int, error: Json) -> list[Moved]:
@@ -130,3 +146,8 @@ def _let_go(session: Session, job_id: str, fence: int, to: ColumnElement[str], *
 
 def _under(job_id: str, fence: int) -> ColumnElement[bool]:
     return and_(jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.state == RUNNING)
+
+
+def _under_any(fences: Mapping[str, int]) -> ColumnElement[bool]:
+    pairs = tuple_(jobs.c.id, jobs.c.fence).in_(list(fences.items()))
+    return and_(jobs.c.id.in_(list(fences)), pairs, jobs.c.state == RUNNING)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ __all__ = [
     "attempts",
     "find",
     "get",
+    "get_many",
     "item_counts",
     "items",
     "page",
@@ -88,6 +89,12 @@ def get(session: Session, tenant_id: str, job_id: str) -> Job:
     if job is None:
         raise NotFound("job", job_id)
     return job
+
+
+def get_many(session: Session, tenant_id: str, job_ids: Collection[str]) -> list[Job]:
+    """Those of the tenant's jobs that there are, as they are now, by id."""
+    found = select(Job).where(Job.tenant_id == tenant_id, Job.id.in_(job_ids)).order_by(Job.id).execution_options(populate_existing=True)
+    return list(session.scalars(found))
 
 
 def page(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -13,6 +14,7 @@ from psycopg import sql
 from sqlalchemy.orm import Session
 
 from db.errors import SourceUnavailable
+from db.session import driver
 
 Series = tuple[NDArray[np.datetime64], NDArray[np.float64]]
 
@@ -27,9 +29,34 @@ _QUERY = sql.SQL("""
     FROM channels c
     WHERE c.entity_id = %(entity)s AND c.name = ANY(%(channels)s)
 """)
+_MANY = sql.SQL("""
+    SELECT w.entity_id, w.name, (
+        SELECT string_agg(timestamptz_send(at) || float8send(value), ''::bytea)
+        FROM (SELECT at, value FROM observations WHERE channel_id = c.id ORDER BY at DESC LIMIT w.last_rows) o)
+    FROM unnest(%(entities)s::bigint[], %(channels)s::text[], %(last_rows)s::bigint[]) AS w (entity_id, name, last_rows)
+    JOIN channels c ON c.entity_id = w.entity_id AND c.name = w.name
+""")
 _CHANNEL = sql.SQL("channel_id = c.id")
 # A bound that was not asked for must not appear: between two open ends Postgres expects next to no rows, and reads all to find the last.
 _BOUNDS = {"since": sql.SQL("at >= %(since)s"), "until": sql.SQL("at < %(until)s")}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The newest rows of some channels of an entity."""
+
+    entity_id: int
+    channels: tuple[str, ...]
+    last_rows: int
+
+
+def fetch_many(session: Session, wanted: Sequence[Wanted]) -> list[dict[str, Series]]:
+    """`fetch` of the newest rows of many entities, by one statement, in the order in which they are wanted. Raises SourceUnavailable."""
+    told = [(one.entity_id, name, one.last_rows) for one in wanted for name in one.channels]
+    entities, channels, last_rows = (list(column) for column in zip(*told, strict=True)) if told else ([], [], [])
+    rows = _asked(session, _MANY, {"entities": entities, "channels": channels, "last_rows": last_rows})
+    found = {(entity_id, name): received for entity_id, name, received in rows}
+    return [{name: _series(found.get((one.entity_id, name)) or b"") for name in one.channels} for one in wanted]
 
 
 def fetch(
@@ -48,15 +75,19 @@ def fetch(
     """
     asked = {"entity": entity_id, "channels": list(channels), "since": since, "until": until, "last_rows": last_rows}
     span = sql.SQL(" AND ").join([_CHANNEL, *(bound for name, bound in _BOUNDS.items() if asked[name] is not None)])
-    connection = cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
+    found = dict(_asked(session, _QUERY.format(span=span), asked))
+    return {name: _series(found.get(name) or b"") for name in channels}
+
+
+def _asked(session: Session, query: sql.SQL | sql.Composed, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    connection = driver(session)
     try:
         with connection.cursor(binary=True) as cursor:
-            found = dict(cursor.execute(_QUERY.format(span=span), asked).fetchall())
+            return cursor.execute(query, given).fetchall()
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         if connection.closed:  # past SQLAlchemy, so it must be told
             session.connection().invalidate(error)
         raise SourceUnavailable(f"Postgres did not give the observations: {type(error).__name__}.") from error
-    return {name: _series(found.get(name) or b"") for name in channels}
 
 
 def _series(received: bytes) -> Series:

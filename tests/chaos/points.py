@@ -76,6 +76,7 @@ POINTS: Sequence[Point] = (
     _after("worker_after_the_version_is_written", "tasks.execute", "Work.publish_version"),
     _after("worker_before_the_commit", "db.ledger", "succeed"),
     _after("worker_after_the_commit", "tasks.execute", "Work._commit"),
+    _after("worker_after_the_commit_of_a_cohort", "tasks.together", "_commit"),
     _before("worker_before_it_mirrors", "tasks.execute", "Work._settle"),
     _after("worker_after_it_mirrored", "tasks.execute", "Work._settle"),
     _before("worker_before_it_remembers_a_forecast", "tasks.predict", "_remember"),

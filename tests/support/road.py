@@ -15,8 +15,8 @@ from db.models import Job
 from db.observations import Row
 from tasks.anomaly import anomaly_detect, anomaly_train
 from tasks.backtest import backtest
+from tasks.batch import predict
 from tasks.execute import run
-from tasks.predict import predict
 from tasks.pretrain import pretrain_base
 from tasks.runtime import open_runtime
 from tasks.settings import Settings, load
@@ -79,7 +79,11 @@ def work_off(shop: Workshop, handlers: Any = HANDLERS, *, most: int = 100) -> li
     done: list[str] = []
     while len(done) < most:
         with shop.sessions.begin() as session:
-            bells = [bell for queue in ("interactive", "batch", "train") for bell in ledger.due(session, queue, 100)]
+            bells = [
+                bell
+                for queue in ("interactive", "batch", "train")
+                for bell in ledger.due(session, queue, 100, shop.settings.prediction_cohort)
+            ]
             ledger.dispatched(session, [bell.job_id for bell in bells])
         if not bells:
             return done

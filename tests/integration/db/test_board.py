@@ -253,7 +253,7 @@ def test_what_was_buried_is_not_put_up_again(board: Board, client: redis.Redis) 
 def test_a_batch_tells_nothing_of_an_item_that_was_buried(board: Board) -> None:
     board.bury("tnt", ["erased"])
     for n, item in enumerate(("erased", "other")):
-        board.show("tnt", "job", 1, n, {"n": n}, 15, News([late(n)], 60, item=item))
+        board.show("tnt", "job", 1, n, {"n": n}, 15, News([late(n)], 60, items=[item]))
     assert [event.data for event in heard(board)] == ['{"n": 1}']
     assert board.read("tnt", "job") == {"n": 1}, "the batch goes on"
 

@@ -88,6 +88,27 @@ def test_who_runs_much_gets_fewer_turns(sessions: Sessions) -> None:
     assert tenants_of(sessions, ring(sessions, free=5)) == {idle: 4, busy: 1}
 
 
+def test_a_bell_that_brings_many_along_counts_for_as_many(sessions: Sessions) -> None:
+    """One tenant's batch of 300, of which 256 may run at once: four bells of 64. Whoever asks for little is not behind them."""
+    large, small = desk.tenant(sessions, "large", max_running=256), desk.tenant(sessions, "small", max_running=256)
+    predictions = {"kind": "predict", "queue": "batch", "shape_key": "predictions"}
+    _, items = desk.batch(sessions, large, 300, **predictions)
+    one = desk.queued(sessions, small, queue="batch", kind="predict")
+    with sessions.begin() as session:
+        bells = [bell.job_id for bell in ledger.due(session, "batch", 100, 64)]
+        assert bells == [one, *items[:4]]
+        ledger.dispatched(session, bells)
+    with sessions.begin() as session:
+        assert ledger.due(session, "batch", 100, 64) == [], "what was rung counts for those it will bring along"
+        leader = ledger.claim(session, items[0], "w/1", desk.LEASE_S)
+        assert leader is not None
+        mates = ledger.join_cohort(session, leader, 63, "w/1", desk.LEASE_S)
+        assert [mate.job_id for mate in mates] == items[4:67], "none that was rung: it leads a cohort of its own"
+        session.execute(text("UPDATE jobs SET crashes = 1 WHERE id = :id"), {"id": items[1]})
+    with sessions.begin() as session:
+        assert len(ledger.due(session, "batch", 100, 64)) == 1, "one that crashed brings nobody along, so there is room for one more"
+
+
 def test_parents_take_no_turn(sessions: Sessions) -> None:
     acme = desk.tenant(sessions, max_running=2)
     _, children = desk.batch(sessions, acme, 3)

@@ -1,0 +1,140 @@
+"""Predictions in hand: one by itself, those of a batch together, fetched by one question and answered in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from db import entities, forecasts, registry
+from db.models import Channel, Entity, Json, Version
+from db.sources import stored
+from db.sources.stored import Wanted
+from ml.errors import ModelError
+from ml.fitted import Fitted
+from ml.forecaster import Forecast, forecast, recent_rows, require_bounds
+from ml.series import RawChannels
+from tasks.execute import Work
+from tasks.jobs import PredictJob
+from tasks.predict import Served, answer, asked, predict_one, recent, remembered
+from tasks.together import publish_together
+from tasks.workshop import Workshop
+
+
+@dataclass(frozen=True)
+class Found:
+    """A prediction with the version that answers it."""
+
+    work: Work
+    job: PredictJob
+    entity: Entity
+    version: Version
+    fitted: Fitted
+
+    def with_rows(self, raw: RawChannels, channel: Channel | None) -> Served:
+        return Served(self.entity, self.version, self.fitted, raw, channel)
+
+
+@dataclass(frozen=True)
+class Made:
+    """An answer on its way to be published."""
+
+    work: Work
+    question: forecasts.Question
+    served: Served
+    forecast: Forecast
+    body: Json
+
+
+def predict(shop: Workshop, works: Sequence[Work]) -> None:
+    """Answer each prediction in hand. Whoever cannot be answered among others is answered alone, and fails alone."""
+    if len(works) > 1:
+        made = _made(_served(shop, _found(shop, works)))
+        if made:
+            _publish(shop, made)
+    for work in works:
+        if not work.settled:
+            with work.outcome():
+                predict_one(shop, work)
+
+
+def _found(shop: Workshop, works: Sequence[Work]) -> list[Found]:
+    """Those that are answered by an active version, with it loaded; not those that name another, or bring a future of their own."""
+    jobs = _asking_of_the_active(works)
+    with shop.sessions() as session:
+        answering = registry.answering_many(session, works[0].job.tenant_id, {(job.entity, job.target) for _, job in jobs})
+    found: list[Found] = []
+    for work, job in jobs:
+        entity, version = answering.get((job.entity, job.target), (None, None))
+        if entity is not None and version is not None:
+            with work.outcome():
+                work.alive()
+                fitted = shop.model(version)
+                require_bounds(fitted, job.horizon, job.level)
+                found.append(Found(work, job, entity, version, fitted))
+    return found
+
+
+def _asking_of_the_active(works: Sequence[Work]) -> list[tuple[Work, PredictJob]]:
+    jobs: list[tuple[Work, PredictJob]] = []
+    for work in works:
+        with work.outcome():
+            job = PredictJob.from_dict(work.job.spec)
+            if job.version is None and job.future is None:
+                jobs.append((work, job))
+    return jobs
+
+
+def _served(shop: Workshop, found: Sequence[Found]) -> list[tuple[Found, Served]]:
+    """With their rows: of all by one statement, but for those that know something ahead, which are asked for by two more each."""
+    with shop.sessions() as session:
+        channels = entities.channels_named(session, {(each.entity.id, each.version.target) for each in found})
+        plain = [each for each in found if not each.fitted.spec.future_covariates]
+        rows = stored.fetch_many(session, [_wanted(each) for each in plain])
+        raws: dict[str, RawChannels] = {each.work.job.id: raw for each, raw in zip(plain, rows, strict=True)}
+        for each in found:
+            if each.work.job.id not in raws:
+                with each.work.outcome():
+                    raws[each.work.job.id] = recent(session, each.entity.id, each.fitted)
+    there = [(each, raws[each.work.job.id]) for each in found if each.work.job.id in raws]
+    return [(each, each.with_rows(raw, channels.get((each.entity.id, each.version.target)))) for each, raw in there]
+
+
+def _wanted(found: Found) -> Wanted:
+    spec = found.fitted.spec
+    return Wanted(found.entity.id, spec.channels, recent_rows(spec, found.fitted.step_s))
+
+
+def _made(served: Sequence[tuple[Found, Served]]) -> list[Made]:
+    """Answered together where they are asked for the same steps and the same interval; who cannot be answered fails alone."""
+    groups: dict[tuple[int | None, float | None], list[tuple[Found, Served]]] = {}
+    for each in served:
+        groups.setdefault((each[0].job.horizon, each[0].job.level), []).append(each)
+    made: list[Made] = []
+    for (horizon, level), some in groups.items():
+        said = forecast([(one.fitted, one.raw) for _, one in some], horizon=horizon, level=level)
+        for (found, one), told in zip(some, said, strict=True):
+            with found.work.outcome():
+                if isinstance(told, ModelError):
+                    raise told
+                made.append(Made(found.work, asked(one, found.job, told), one, told, answer(one, told)))
+    return made
+
+
+def _publish(shop: Workshop, made: Sequence[Made]) -> None:
+    """All in one transaction, each under its own fence; then the cache learns of those that were."""
+    by_job = {one.work.job.id: one for one in made}
+
+    def write(session: Session, held: Sequence[Work]) -> Mapping[str, tuple[Json, Sequence[Json]]]:
+        kept = [by_job[work.job.id] for work in held]
+        forecasts.store_all(session, kept[0].work.job.tenant_id, [_kept(one) for one in kept])
+        return {one.work.job.id: ({"forecast": one.body}, list(one.forecast.warnings)) for one in kept}
+
+    publish_together(shop, [one.work for one in made], write)
+    answers = {one.question: remembered(shop, one.work, one.body) for one in made if one.work.settled}
+    shop.runtime.cache.put_all(made[0].work.job.tenant_id, answers, shop.settings.forecast_ttl_s)
+
+
+def _kept(made: Made) -> forecasts.Made:
+    return forecasts.Made(made.question, made.served.entity.id, made.work.job.id, made.forecast.data_until, made.body)
