@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 
 from ml import keeper, shelf
-from ml.blend import BLEND, PARTS, Blend
+from ml.blend import BLEND, Blend
 from ml.errors import ArtefactCorrupt, SpecInvalid
 from ml.features import Scaler, Season
 from ml.fitted import Base, Epoch, Fitted, Pretrained
@@ -84,7 +84,7 @@ def _manifest(fitted: Fitted) -> dict[str, Any]:
         "target": fitted.target,
         "spec": fitted.spec.as_dict(),
         "served_by": fitted.served_by,
-        "blend": fitted.blend and asdict(fitted.blend),
+        "blend": fitted.blend and fitted.blend.as_dict(),
         "scaler": _scaler_out(fitted.scaler),
         "season": {"period_s": fitted.season.period_s, "steps": fitted.season.steps},
         "step_ms": round(fitted.step_s * 1000),
@@ -148,7 +148,7 @@ def _restored(taken: Taken, device: str) -> Fitted:
         intervals=_intervals_in(manifest["intervals"], spec),
         scores={name: _scores_in(parts) for name, parts in manifest["metrics"].items()},
         served_by=manifest["served_by"],
-        blend=_blend_in(manifest),
+        blend=_blend_in(manifest, spec),
         history=tuple(Epoch(**known(Epoch, epoch)) for epoch in json.loads(files[HISTORY])),
         warnings=tuple(manifest.get("warnings", ())),
         data_from=datetime.fromisoformat(data["from"]),
@@ -199,16 +199,19 @@ def _scores_in(parts: Mapping[str, Any]) -> dict[str, Scores]:
     return {part: Scores(**known(Scores, found)) for part, found in parts.items()}
 
 
-def _blend_in(manifest: Mapping[str, Any]) -> Blend | None:
+def _blend_in(manifest: Mapping[str, Any], spec: ModelSpec) -> Blend | None:
     stored = manifest.get("blend")
     if (stored is None) == (manifest["served_by"] == BLEND):
         raise ArtefactCorrupt(f"{manifest['served_by']} serves, and a blend is {'not ' if stored is None else ''}there.", file=MANIFEST)
     if stored is None:
         return None
-    shares, level = {part: float(stored["shares"][part]) for part in PARTS}, float(stored["level"])
-    if not np.isfinite([*shares.values(), level]).all() or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
+    blend = Blend.from_dict(stored)
+    shares = list(blend.shares.values())
+    if not np.isfinite([*shares, blend.level]).all() or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         raise ArtefactCorrupt("The shares of the blend are no shares of 1.", file=MANIFEST)
-    return Blend(shares, level)
+    if blend.linear is not None and not blend.linear.fits(spec.window, spec.horizon):
+        raise ArtefactCorrupt(f"The linear part is none of {spec.window} rows and {spec.horizon} steps.", file=MANIFEST)
+    return blend
 
 
 def _intervals_in(stored: dict[str, Any], spec: ModelSpec) -> IntervalTable:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ml.baselines import NAIVE, PERSISTENCE, naive_forecast
-from ml.blend import BLEND, NETWORK, Blend, find_shares, plain_guesses
+from ml.blend import BLEND, Blend, find_shares, guesses_of
 from ml.features import Inputs, View, look, look_ahead, phase_of
 from ml.fitted import Case, Fitted
 from ml.intervals import BASELINE_ROWS, PHASES, RECENT, SEASONS_SEEN, Held, IntervalTable, follow, growth_of, is_sharper, usual_by_phase
+from ml.linear import Linear, fit_linear
 from ml.metrics import Scores, mase_scale, score, with_skill
 from ml.networks import Network, forecast_windows
 from ml.series import Bools, Floats, Notice, Rows, notice
@@ -156,10 +157,17 @@ def _blend(column: _Column, held: Sheet, alive: Callable[[], None]) -> tuple[Ble
         detail = f"{rows} held-back rows cannot tell the network from luck (at least {JUDGING_ROWS}): a baseline serves {column.name}."
         return None, [notice("too_few_to_judge", detail, rows=rows, need=JUDGING_ROWS)]
     learned = column.values[case.parts.fit]
-    level = float(learned[np.isfinite(learned)].mean())
-    plain = plain_guesses(column.values, held.rows.rows, case.spec.horizon, case.season.steps, level)
-    guesses = plain | {NETWORK: held.guesses[case.spec.network]}
-    return Blend(find_shares(guesses, held.truth, held.rows.counted, rows, alive), level), []
+    level, linear = float(learned[np.isfinite(learned)].mean()), _linear(column, alive)
+    guesses = guesses_of(held.guesses[case.spec.network], linear, column.values, held.rows.rows, case.season.steps, level)
+    return Blend(find_shares(guesses, held.truth, held.rows.counted, rows, alive), level, linear), []
+
+
+def _linear(column: _Column, alive: Callable[[], None]) -> Linear:
+    """From the fit part, as the network."""
+    case, k = column.case, column.index
+    pairs = origins_of(case, case.parts.fit).of(k)
+    spread = float(case.scaler.spread[k] * case.scaler.scale[k])
+    return fit_linear(column.values, pairs.rows, pairs.counted, case.spec.window, spread, alive)
 
 
 def _with_blend(column: _Column, sheet: Sheet, blend: Blend | None) -> Sheet:

@@ -19,7 +19,8 @@ from ml.errors import ArtefactCorrupt
 from ml.formats import require_readable
 
 #: Raised when a reader of the older form could not read the newer one, or would read it wrongly; older ones stay readable for good.
-FORMAT = 1
+#: 2: a blend may have a linear part.
+FORMAT = 2
 MANIFEST = "manifest.json"
 #: The tensors of a network.
 WEIGHTS = "weights.safetensors"

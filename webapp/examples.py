@@ -322,7 +322,7 @@ POINTS: list[dict[str, Any]] = [
     {"at": f"2026-10-{13 + n}T06:00:00Z", "value": value, "lower": value - 2.3, "upper": value + 2.2}
     for n, value in enumerate((57.5, 58.25, 58.5, 58.0, 57.75, 57.5, 57.5))
 ]
-SHARES = {"network": 0.62, "seasonal_change": 0.06, "usual_level": 0.11, "persistence": 0.21}
+SHARES = {"network": 0.52, "linear": 0.16, "seasonal_change": 0.06, "usual_level": 0.11, "persistence": 0.15}
 SERVED_BY = {"kind": "blend", "shares": SHARES, "model": MODEL, "version": "1.0.0"}
 BASELINE = {
     "target": "rhr",

@@ -226,7 +226,7 @@ def _new_version(claim: ledger.Claim, spec: ModelSpec) -> registry.NewVersion:
     )
 
 
-_SHARES = {"network": 0.6, "seasonal_change": 0.1, "usual_level": 0.1, "persistence": 0.2}
+_SHARES = {"network": 0.5, "linear": 0.2, "seasonal_change": 0.1, "usual_level": 0.1, "persistence": 0.1}
 
 
 def _forecast(entity: str, target: str, model: str, version: str) -> dict[str, Any]:

@@ -389,7 +389,7 @@ class Version(Out):
     spec = fields.Dict(metadata=shaped("Spec", "DetectorSpec"))
     served_by = fields.String(
         validate=validate.OneOf((*FORECASTERS, FOREST)),
-        metadata={"description": "`blend`: the network and what learns nothing, in shares; a baseline where too few rows were held back."},
+        metadata={"description": "`blend`: the network and plainer parts, in shares; a baseline where too few rows were held back."},
     )
     metrics = fields.Dict(
         metadata=shaped(

@@ -172,6 +172,7 @@ class Shares(Out):
     """What each part of a blend weighs; together 1."""
 
     network = fields.Float(metadata={"description": "What was learned."})
+    linear = fields.Float(metadata=SOMETIMES | {"description": "A weighted sum of the last rows; older forecasts do not tell it."})
     seasonal_change = fields.Float(metadata={"description": "The last value, and what was added to it a season ago."})
     usual_level = fields.Float(metadata={"description": "The mean of the rows learned from."})
     persistence = fields.Float(metadata={"description": "The last value."})

@@ -81,9 +81,10 @@ def plainly(fitted: Fitted, name: str = "persistence") -> Fitted:
     return replace(fitted, served_by=name, blend=None)
 
 
-def purely(fitted: Fitted) -> Fitted:
-    """The same version served by a blend that is all network."""
-    return replace(fitted, served_by=BLEND, blend=Blend(dict.fromkeys(PARTS, 0.0) | {NETWORK: 1.0}, level=0.0))
+def purely(fitted: Fitted, part: str = NETWORK) -> Fitted:
+    """The same version served by a blend that is all network, or all of another part."""
+    linear = fitted.blend and fitted.blend.linear
+    return replace(fitted, served_by=BLEND, blend=Blend(dict.fromkeys(PARTS, 0.0) | {part: 1.0}, level=0.0, linear=linear))
 
 
 def weights(fitted: Fitted) -> dict[str, torch.Tensor]:

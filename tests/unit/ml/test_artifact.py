@@ -79,7 +79,6 @@ def test_all_that_was_known_comes_back(health: Pair, saved: Saved, tmp_path: Pat
         "step",
         "scores",
         "served_by",
-        "blend",
         "history",
         "warnings",
         "data_from",
@@ -89,6 +88,7 @@ def test_all_that_was_known_comes_back(health: Pair, saved: Saved, tmp_path: Pat
     ):
         assert getattr(again, name) == getattr(fitted, name), name
     assert again.intervals.as_dict() == fitted.intervals.as_dict()
+    assert again.blend.as_dict() == fitted.blend.as_dict()  # type: ignore[union-attr]
 
 
 def test_a_version_that_a_baseline_serves_comes_back_without_a_blend(walk: Pair, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_write_that_fails_leaves_nothing(health: Pair, tmp_path: Path, monkeyp
 def test_the_manifest_says_what_it_must(saved: Saved) -> None:
     manifest = json.loads((saved.path / MANIFEST).read_bytes())
     assert manifest["served_by"] == "blend"
-    assert set(manifest["blend"]["shares"]) == {"network", "seasonal_change", "usual_level", "persistence"}
+    assert set(manifest["blend"]["shares"]) == {"network", "linear", "seasonal_change", "usual_level", "persistence"}
     assert set(manifest["metrics"]) == {"blend", "lstm", "persistence", "seasonal_naive"}
     assert set(manifest["libraries"]) == {"python", "torch", "numpy", "safetensors"}
     assert set(manifest["files"]) == {WEIGHTS, HISTORY, SUMMARY}
@@ -263,7 +263,7 @@ def test_a_file_that_is_no_safetensors_is_refused(saved: Saved, tmp_path: Path) 
         load(tmp_path, rewritten(tmp_path, saved, untouched, {WEIGHTS: b"\x80\x04pickle"}))
 
 
-SHARES = {"network": 0.0, "seasonal_change": 0.0, "usual_level": 0.0, "persistence": 1.0}
+SHARES = {"network": 0.0, "linear": 0.0, "seasonal_change": 0.0, "usual_level": 0.0, "persistence": 1.0}
 MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "no format": lambda manifest: manifest.pop("format"),
     "a format of text": lambda manifest: manifest.update(format="2"),
@@ -289,6 +289,14 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "shares of text": lambda manifest: manifest["blend"].update(shares="half and half"),
     "a level that is no number": lambda manifest: manifest["blend"].update(level=float("nan")),
     "no level": lambda manifest: manifest["blend"].pop("level"),
+    "a linear part of one number": lambda manifest: manifest["blend"]["linear"].update(weights=[[1.0]]),
+    "a linear part of no numbers": lambda manifest: manifest["blend"]["linear"]["weights"][0].__setitem__(0, float("nan")),
+    "a linear part without end": lambda manifest: manifest["blend"]["linear"].update(spread=float("inf")),
+    "a linear part of text": lambda manifest: manifest["blend"]["linear"].update(weights="straight"),
+    "a linear part of another window": lambda manifest: manifest["blend"]["linear"].update(window=9),
+    "a share of a linear part that is not there": lambda manifest: manifest["blend"].update(
+        linear=None, shares=SHARES | {"linear": 1.0, "persistence": 0.0}
+    ),
     "no word of a blend": lambda manifest: manifest.pop("blend"),
     "a blend that serves and is not there": lambda manifest: manifest.update(blend=None),
     "a blend beside a baseline that serves": lambda manifest: manifest.update(served_by="persistence"),
@@ -309,7 +317,24 @@ def test_foreign_manifests_are_refused(saved: Saved, tmp_path: Path, how: str) -
 def test_a_foreign_manifest_that_makes_sense_is_taken(saved: Saved, tmp_path: Path) -> None:
     """What makes the test above one of the harm done and not of the rewriting."""
     address = rewritten(tmp_path, saved, lambda manifest: manifest["blend"]["shares"].update(SHARES))
-    assert load(tmp_path, address).blend == Blend(SHARES, load(tmp_path, saved.sha256).blend.level)  # type: ignore[union-attr]
+    taken, whole = (load(tmp_path, found).blend for found in (address, saved.sha256))
+    assert taken is not None
+    assert whole is not None
+    assert taken.as_dict() == Blend(SHARES, whole.level, whole.linear).as_dict()
+
+
+def test_a_blend_of_the_first_format_has_no_linear_part_and_serves_as_it_did(health: Pair, saved: Saved, tmp_path: Path) -> None:
+    """Format 1 knew four parts."""
+    four = {"network": 0.4, "seasonal_change": 0.1, "usual_level": 0.2, "persistence": 0.3}
+
+    def first(manifest: dict[str, Any]) -> None:
+        manifest.update(format=1, blend={"shares": four, "level": 60.0})
+
+    again = load(tmp_path, rewritten(tmp_path, saved, first))
+    assert again.blend is not None
+    assert (again.blend.shares, again.blend.linear) == ({"linear": 0.0} | four, None)
+    fitted, raw = health
+    assert forecast([(again, raw)]) == forecast([(replace(fitted, blend=Blend(again.blend.shares, 60.0)), raw)])
 
 
 #: What a release before or after may have written otherwise, without a new format.

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.blend import LAST_VALUE, NETWORK, PARTS, PRIOR, SEASONAL_CHANGE, USUAL_LEVEL, Blend, blended, find_shares, plain_guesses
+from ml.blend import LAST_VALUE, LINEAR, NETWORK, PARTS, PRIOR, SEASONAL_CHANGE, USUAL_LEVEL, Blend, blended, find_shares, plain_guesses
+from ml.linear import Linear
 from ml.series import Floats
 
 
@@ -49,7 +50,7 @@ def test_rows_that_do_not_count_change_nothing() -> None:
 
 def test_a_blend_is_the_sum_of_its_parts() -> None:
     guesses = {part: np.full((2, 3), float(number)) for number, part in enumerate(PARTS)}
-    assert blended(guesses, dict.fromkeys(PARTS, 0.25)).tolist() == np.full((2, 3), 1.5).tolist()
+    assert blended(guesses, dict.fromkeys(PARTS, 0.25)).tolist() == np.full((2, 3), 2.5).tolist()
 
 
 def test_what_was_added_a_season_ago_is_added_again() -> None:
@@ -67,11 +68,14 @@ def test_a_season_ago_that_is_missing_adds_nothing() -> None:
 
 def test_a_blend_says_the_sum_of_the_network_and_what_the_rows_tell() -> None:
     target, network = np.array([0.0, 1.0, 5.0, 10.0]), np.array([[100.0, 200.0]])
-    blend = Blend({NETWORK: 0.1, SEASONAL_CHANGE: 0.2, USUAL_LEVEL: 0.3, LAST_VALUE: 0.4}, level=50.0)
-    assert blend.of(network, target, np.array([3]), 3).tolist() == [pytest.approx([10 + 2.2 + 15 + 4, 20 + 3 + 15 + 4])]
+    shares = {NETWORK: 0.1, LINEAR: 0.0, SEASONAL_CHANGE: 0.2, USUAL_LEVEL: 0.3, LAST_VALUE: 0.4}
+    assert Blend(shares, 50.0).of(network, target, np.array([3]), 3).tolist() == [pytest.approx([10 + 2.2 + 15 + 4, 20 + 3 + 15 + 4])]
+    steady = Linear(np.zeros((2, 2)), 3, 1.0)  # the last value
+    leaning = Blend(shares | {LINEAR: 0.3, USUAL_LEVEL: 0.0}, 50.0, steady)
+    assert leaning.of(network, target, np.array([3]), 3).tolist() == [pytest.approx([10 + 2.2 + 3 + 4, 20 + 3 + 3 + 4])]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 2.0**-80, 1.0, 2.0**90]))
 def test_shares_are_shares_whatever_the_rows_and_in_any_unit(rows: int, horizon: int, seed: int, unit: float) -> None:
     random = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from ml.blend import LAST_VALUE, NETWORK, SEASONAL_CHANGE, USUAL_LEVEL, Blend
+from ml.blend import LAST_VALUE, LINEAR, NETWORK, SEASONAL_CHANGE, USUAL_LEVEL, Blend
 from ml.errors import FeatureMissing, InsufficientRecentData, ModelError, SpecInvalid
 from ml.evaluation import answers, origins_of, served
 from ml.fitted import Fitted
@@ -187,13 +187,14 @@ def test_rows_that_do_not_count_are_no_last_observation() -> None:
 
 
 def test_a_blend_by_hand(shifted: Pair) -> None:
-    """Its network's answer, what was added a day ago, the mean of the rows learned from and the last value, by their shares."""
+    """Its network's and its linear part's answer, what was added a day ago, the usual level and the last value, by their shares."""
     fitted, raw = shifted
     blend, (_, values) = fitted.blend, raw["value"]
     assert blend is not None
     assert blend.level == pytest.approx(values[: prepare("one", raw, fitted.spec).parts.fit.stop].mean())
     parts = {
         NETWORK: np.array(points(purely(fitted), raw)),
+        LINEAR: np.array(points(purely(fitted, LINEAR), raw)),
         SEASONAL_CHANGE: values[-1] + values[-24:-20] - values[-25],
         USUAL_LEVEL: blend.level,
         LAST_VALUE: values[-1],
@@ -307,7 +308,7 @@ def test_a_season_that_is_not_there_is_said(walk: Pair) -> None:
 @pytest.mark.parametrize(("share", "noted"), [(0.1, True), (0.09, False)])
 def test_a_blend_says_it_too_where_the_season_has_a_part(shifted: Pair, share: float, noted: bool) -> None:
     fitted, raw = shifted
-    shares = {NETWORK: 1 - share, SEASONAL_CHANGE: share, USUAL_LEVEL: 0.0, LAST_VALUE: 0.0}
+    shares = {NETWORK: 1 - share, LINEAR: 0.0, SEASONAL_CHANGE: share, USUAL_LEVEL: 0.0, LAST_VALUE: 0.0}
     leaning = dataclasses.replace(fitted, spec=fitted.spec.override({"window": 12}), blend=Blend(shares, 0.0))
     found = [said(forecast([(leaning, tail(raw, rows))])[0]).warnings for rows in (23, 60)]
     assert [any(w["code"] == "season_missing" for w in warnings) for warnings in found] == [noted, False]

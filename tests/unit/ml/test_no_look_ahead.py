@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.baselines import NAIVE
+from ml.blend import PARTS, Blend
 from ml.course import Course, StopPart
-from ml.evaluation import answers, origins_of, seen_from
+from ml.evaluation import answers, judge, origins_of, seen_from
 from ml.features import Scaler
 from ml.fitted import Case
 from ml.lessons import Lesson, lesson
+from ml.linear import Linear
 from ml.readiness import Coverage
 from ml.recipes import RECIPES
 from ml.spec import ModelSpec
@@ -83,9 +85,28 @@ def past(case: Case) -> int:
     return len(case.spec.inputs) - len(case.spec.future_covariates)
 
 
+@cache
+def line_of(recipe: str, network: str) -> Linear:
+    return learned_line(case_of(recipe, network))
+
+
+def learned_line(case: Case) -> Linear:
+    """Of the first target."""
+    blend = judge(case, started(case.spec))[0].blend
+    assert blend is not None
+    assert blend.linear is not None
+    return blend.linear
+
+
 def all_answers(case: Case, row: int) -> list[np.ndarray]:
     network = started(case.spec)
     return [answers(name, case, network, np.array([row])) for name in (case.spec.network, *NAIVE)]
+
+
+def blended_answer(case: Case, row: int, line: Linear) -> np.ndarray:
+    """Of the first target, every part with a share."""
+    said = answers(case.spec.network, case, started(case.spec), np.array([row]))[:, 0]
+    return Blend(dict.fromkeys(PARTS, 1 / len(PARTS)), 50.0, line).of(said, case.targets[:, 0], np.array([row]), case.season.steps)
 
 
 @EVERY
@@ -106,6 +127,8 @@ def test_no_row_after_an_origin_and_none_before_its_window_is_seen(recipe: str, 
     np.testing.assert_array_equal(ahead, ahead_too)
     for here, there in zip(all_answers(case, row), all_answers(spoiled(case, values), row), strict=True):
         np.testing.assert_array_equal(here, there)
+    line = line_of(recipe, network)
+    np.testing.assert_array_equal(*(blended_answer(known, row, line) for known in (case, spoiled(case, values))))
 
 
 @EVERY
@@ -135,6 +158,7 @@ def test_rows_after_the_fit_part_change_neither_scaler_nor_lesson_nor_any_weight
     assert losses[0] == losses[1]
     assert same(*(course.network.state_dict() for course in courses))
     assert courses[0].progress.history[-1].stop_loss != courses[1].progress.history[-1].stop_loss
+    assert learned_line(one).as_dict() == learned_line(two).as_dict()
 
 
 @EVERY
@@ -151,7 +175,8 @@ def test_rows_after_the_calibrate_part_choose_nothing(recipe: str, network: str)
     for here, there in zip(ours, theirs, strict=True):
         assert same(here.network.state_dict(), there.network.state_dict())
         assert here.blend is not None
-        assert (here.served_by, here.blend) == (there.served_by, there.blend)
+        assert there.blend is not None
+        assert (here.served_by, here.blend.as_dict()) == (there.served_by, there.blend.as_dict())
         assert (here.intervals.phases is None) == (there.intervals.phases is None)
         for name, parts in here.scores.items():
             assert parts["calibrate"].mae == there.scores[name]["calibrate"].mae

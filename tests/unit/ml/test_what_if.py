@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from ml.blend import LINEAR
 from ml.errors import FeatureMissing, ScenarioOutOfBounds, SpecInvalid
 from ml.fitted import Fitted
 from ml.forecaster import Forecast, forecast
@@ -127,10 +128,10 @@ def test_a_changed_last_value_moves_each_part_of_the_blend_by_its_share(shifted:
     """The last value and the season's change go along; the usual level stays."""
     fitted, raw = shifted
     higher = [Scenario("higher", (Change("value", "add", 8.0, ("last", 1)),))]
-    [blend], [network] = (what_if(one, raw, higher).scenarios for one in (fitted, purely(fitted)))
+    [blend], [network], [line] = (what_if(one, raw, higher).scenarios for one in (fitted, purely(fitted), purely(fitted, LINEAR)))
     assert fitted.blend is not None
     shares = fitted.blend.shares
-    along = 8.0 * (shares["persistence"] + shares["seasonal_change"])
+    along = 8.0 * (shares["persistence"] + shares["seasonal_change"]) + shares["linear"] * np.array(line.delta)
     np.testing.assert_allclose(blend.delta, shares["network"] * np.array(network.delta) + along, atol=1e-9)
 
 
