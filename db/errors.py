@@ -9,6 +9,9 @@ StoreError
 ├── Saturated       a queue holds all the jobs it may
 ├── KeyReused       the same Idempotency-Key with another body
 ├── SourceUnavailable  the place that observations are read from could not be reached
+│   └── SourceLagging   it answers, and is too far behind what it follows
+├── SourceUnreadable   it is there, and cannot be read as the operator's file says
+├── CatalogueInvalid   the operator's file of sources says what cannot be
 ├── FenceLost       the lease was taken by somebody else: stop, write nothing
 └── MigrationBlocked  others held a table for as long as a migration tried to change it
 """
@@ -67,6 +70,22 @@ class KeyReused(StoreError):
 
 class SourceUnavailable(StoreError):
     """It may be back in a moment: whoever needs it tries again."""
+
+
+class SourceLagging(SourceUnavailable):
+    def __init__(self, source: str, lag_s: float, limit_s: float) -> None:
+        super().__init__(f"Source {source} is {lag_s:.0f} s behind what it follows; it is read up to {limit_s:g} s behind.")
+
+
+class SourceUnreadable(StoreError):
+    """Trying again brings the same until the operator has mended it."""
+
+
+class CatalogueInvalid(StoreError):
+    """`where` is the table and the field: sources.plant.url."""
+
+    def __init__(self, where: str, fix: str) -> None:
+        super().__init__(f"{where}: {fix}")
 
 
 class FenceLost(StoreError):

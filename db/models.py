@@ -205,6 +205,8 @@ class Version(Base):
     #: What it learned from; None of a network that was imported.
     data_from: Mapped[datetime | None]
     data_until: Mapped[datetime | None]
+    #: Name of the source that its training read, for what it forecasts to read it too; None is our own observations.
+    source: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     pruned_at: Mapped[datetime | None]
     __table_args__ = (

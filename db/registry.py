@@ -27,7 +27,7 @@ _WRITTEN = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{
 _FRESH = {"populate_existing": True}
 
 _ANSWERING = """
-SELECT e.id, e.data_rev, m.id, v.id, concat_ws('.', v.major, v.minor, v.patch), v.spec, v.pruned_at, f.made_at
+SELECT e.id, e.data_rev, m.id, v.id, concat_ws('.', v.major, v.minor, v.patch), v.spec, v.source, v.pruned_at, f.made_at
 FROM entities e
 LEFT JOIN models m ON m.entity_id = e.id AND m.kind = %(kind)s AND m.name = %(name)s
 LEFT JOIN versions v ON v.model_id = m.id AND CASE
@@ -43,6 +43,11 @@ WHERE e.tenant_id = %(tenant)s AND e.name = %(entity)s
 _MODELS = """
 SELECT entity_id, name, id FROM models
 WHERE tenant_id = %(tenant)s AND kind = %(kind)s AND entity_id = ANY(%(entities)s::bigint[]) AND name = ANY(%(names)s::text[])
+"""
+
+_SOURCES = """
+SELECT m.entity_id, m.name, v.source FROM models m JOIN versions v ON v.model_id = m.id AND v.active AND v.source IS NOT NULL
+WHERE m.tenant_id = %(tenant)s AND m.kind = %(kind)s AND m.entity_id = ANY(%(entities)s::bigint[]) AND m.name = ANY(%(names)s::text[])
 """
 
 
@@ -66,6 +71,7 @@ class NewVersion:
     data_from: datetime | None
     data_until: datetime | None
     reference: Json | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,8 @@ class Answering:
     version_id: str
     semver: str
     spec: Json
+    #: Where its training read; None is the built-in store.
+    source: str | None
     #: When a forecast of these steps at this level was made by this version from all the data there are; None: it was not.
     made_at: datetime | None
 
@@ -119,6 +127,13 @@ def find_models(session: Session, tenant_id: str, wanted: Collection[Lineage], k
     asked = {"entities": [entity_id for entity_id, _ in wanted], "names": list({name for _, name in wanted})}
     found = ask(session, _MODELS, {"tenant": tenant_id, "kind": kind, **asked})
     return {(entity_id, name): model_id for entity_id, name, model_id in found}
+
+
+def sources(session: Session, tenant_id: str, wanted: Collection[Lineage], kind: str = "forecast") -> dict[Lineage, str]:
+    """Where the active versions of these lineages read, of those that do not read our own observations."""
+    asked = {"entities": list({entity_id for entity_id, _ in wanted}), "names": list({name for _, name in wanted})}
+    found = ask(session, _SOURCES, {"tenant": tenant_id, "kind": kind, **asked})
+    return {(entity_id, name): source for entity_id, name, source in found}
 
 
 def publish(
@@ -356,14 +371,14 @@ def answering(
     pinned = {"major": major, "minor": minor, "patch": patch}
     given = {"tenant": tenant_id, "entity": entity, "kind": kind, "name": name, "horizon": horizon, "level": level, **pinned}
     row = _found(next(iter(ask(session, _ANSWERING, given)), None), "entity", entity)
-    entity_id, data_rev, model_id, version_id, number, spec, pruned_at, made_at = row
+    entity_id, data_rev, model_id, version_id, number, spec, source, pruned_at, made_at = row
     if semver is None and version_id is None:
         raise NoActiveVersion(entity, name)
     _found(model_id, "model", f"{entity} {name}")
     _found(version_id, "version", str(semver))
     if pruned_at is not None:
         raise Conflict("version_pruned", f"Version {semver} was pruned; its artefact is gone.")
-    return Answering(entity_id, data_rev, model_id, version_id, number, spec, made_at)
+    return Answering(entity_id, data_rev, model_id, version_id, number, spec, source, made_at)
 
 
 def answering_many(session: Session, tenant_id: str, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], tuple[Entity, Version]]:

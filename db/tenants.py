@@ -63,6 +63,10 @@ def find_tenant(session: Session, name: str) -> Tenant:
     return tenant
 
 
+def name_of(session: Session, tenant_id: str) -> str:
+    return session.get_one(Tenant, tenant_id).name
+
+
 def list_tenants(session: Session) -> list[Tenant]:
     return list(session.scalars(select(Tenant).order_by(Tenant.name)))
 

@@ -61,12 +61,16 @@ class UnusableData(ModelError):
 
 
 class InsufficientData(UnusableData):
-    """Too little history. Carries every requirement, met or not, so that a client can say what is missing."""
+    """Too little history. Carries every requirement, met or not, so that a client can say what is missing.
 
-    def __init__(self, requirements: Sequence[Requirement], look_back_hours: float | None = None) -> None:
+    `sought` says where rows were looked for, when not one was found.
+    """
+
+    def __init__(self, requirements: Sequence[Requirement], look_back_hours: float | None = None, sought: str | None = None) -> None:
         detail = "; ".join(str(r) for r in requirements if not r.met)
         span = "" if look_back_hours is None else f" Counted are the {look_back_hours:g} hours before the newest row (look_back_hours)."
-        super().__init__(f"{detail}.{span}", requirements=[r.as_dict() for r in requirements])
+        where = "" if sought is None else f" {sought}"
+        super().__init__(f"{detail}.{span}{where}", requirements=[r.as_dict() for r in requirements])
         self.requirements = tuple(requirements)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db import observations, registry
+from db import registry
 from db.entities import Known
 from ml.anomaly.recipes import watch_recipe
 from ml.anomaly.spec import LEAST_ROWS
@@ -17,6 +17,8 @@ from ml.errors import InsufficientData, SpecInvalid, UnusableData
 from ml.requirement import Requirement
 from tasks.jobs import Activation, AnomalyDetectJob, AnomalyTrainJob
 from tasks.readiness import since
+from tasks.runtime import Runtime
+from tasks.sources import Place, measurable
 
 #: Kind of the models that are detectors, and their name where none is given.
 ANOMALY = "anomaly"
@@ -38,6 +40,8 @@ class WatchOrder:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     activation: Activation = "auto"
     look_back_hours: float | None = None
+    #: Where the rows are; None is the built-in store.
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +54,20 @@ class DetectOrder:
     begin: datetime | None = None
     end: datetime | None = None
     hours: float = HOURS
+    #: None is where the version's training read.
+    source: str | None = None
 
 
-def watching(session: Session, entity: Known, order: WatchOrder) -> AnomalyTrainJob:
-    """What an order means for the entity. Raises SpecInvalid (with what channels there are), InsufficientData."""
+def watching(place: Place, order: WatchOrder) -> AnomalyTrainJob:
+    """What an order means for the entity. Raises SpecInvalid (with what channels there are), InsufficientData, and as the place does."""
     preset = watch_recipe(order.recipe)
-    held = observations.coverage(session, entity.id)
+    held = place.coverage()
     spec = preset.resolve(order.channels, held, order.overrides)
     hours = order.look_back_hours if order.look_back_hours is not None else preset.look_back_hours
     begin = since((held[name].last for name in spec.channels), hours)
-    seen = held if begin is None else observations.coverage(session, entity.id, spec.channels, begin)
+    seen = held if begin is None else place.coverage(spec.channels, begin)
     _require_rows({name: seen[name].rows for name in spec.channels if name in seen}, hours)
-    return AnomalyTrainJob(entity.name, order.recipe, spec, order.model, order.activation, hours)
+    return AnomalyTrainJob(order.entity, order.recipe, spec, order.model, order.activation, hours, order.source)
 
 
 def _require_rows(rows: Mapping[str, int], hours: float | None) -> None:
@@ -71,32 +77,37 @@ def _require_rows(rows: Mapping[str, int], hours: float | None) -> None:
         raise InsufficientData([Requirement(f"{densest}.rows", rows[densest], LEAST_ROWS, "row", False)], hours)
 
 
-def judging(session: Session, tenant_id: str, order: DetectOrder) -> tuple[AnomalyDetectJob, registry.Answering]:
-    """Which rows are judged, and by whom. Raises NotFound, NoActiveVersion, Conflict (pruned), SpecInvalid, UnusableData (no rows)."""
+def judging(session: Session, runtime: Runtime, tenant_id: str, order: DetectOrder) -> tuple[AnomalyDetectJob, registry.Answering]:
+    """Which rows are judged, and by whom.
+
+    Raises NotFound, NoActiveVersion, Conflict (pruned), SpecInvalid, UnusableData (no rows), SourceUnavailable, SourceUnreadable.
+    """
     held = registry.answering(session, tenant_id, order.entity, order.model, order.version, ANOMALY)
     channels: Sequence[str] = held.spec["channels"]
-    begin = order.begin or _begin(session, held.entity_id, channels, order)
-    rows = _rows_between(session, held.entity_id, channels, begin, order.end)
+    source = order.source or held.source
+    place = measurable(session, runtime, tenant_id, Known(held.entity_id, order.entity, None), source)
+    begin = order.begin or _begin(place, channels, order)
+    rows = _rows_between(place, channels, begin, order.end)
     if not rows:
         raise _nothing_to_judge(channels, begin, order.end)
     if rows > MOST_ROWS:
         fix = f"{rows} rows of a channel are more than one detection judges ({MOST_ROWS}): name a later one, or an earlier `to`"
         raise SpecInvalid("from" if order.begin else "hours", begin.isoformat(), fix)
-    return AnomalyDetectJob(order.entity, order.model, begin, order.end, order.version), held
+    return AnomalyDetectJob(order.entity, order.model, begin, order.end, order.version, source), held
 
 
-def _begin(session: Session, entity_id: int, channels: Collection[str], order: DetectOrder) -> datetime:
+def _begin(place: Place, channels: Collection[str], order: DetectOrder) -> datetime:
     """By the entity's own rows and not by the clock, so that old series are judged too."""
-    newest = observations.newest(session, entity_id, channels)
+    newest = place.newest(channels)
     if newest is None:
         raise _nothing_to_judge(channels, None, order.end)
     return min(newest, order.end or newest) - timedelta(hours=order.hours)
 
 
-def _rows_between(session: Session, entity_id: int, channels: Collection[str], begin: datetime, end: datetime | None) -> int:
+def _rows_between(place: Place, channels: Collection[str], begin: datetime, end: datetime | None) -> int:
     """Of the densest channel."""
-    seen = observations.coverage(session, entity_id, channels, begin)
-    later = {} if end is None else observations.coverage(session, entity_id, channels, end)
+    seen = place.coverage(channels, begin)
+    later = {} if end is None else place.coverage(channels, end)
     return max((held.rows - (later[name].rows if name in later else 0) for name, held in seen.items()), default=0)
 
 

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from db import anomalies, entities, observations, registry
-from db.models import Entity, Json, Version
-from db.sources import stored
+from db import anomalies, entities, registry
+from db.models import Json, Version
 from ml.anomaly.artifact import save_detector
 from ml.anomaly.detector import Anomaly, Detection, Detector
 from ml.anomaly.spec import FOREST
@@ -21,9 +20,11 @@ from ml.anomaly.watch import detect, train_detector
 from ml.series import Notice, RawChannels, moment, notice
 from tasks.alarms import ANOMALY, MOST_ROWS
 from tasks.execute import Work
+from tasks.history import fetch
 from tasks.jobs import AnomalyDetectJob, AnomalyTrainJob
 from tasks.questions import serving
 from tasks.readiness import since
+from tasks.sources import Place, at, origin
 from tasks.workshop import Workshop
 
 #: Rows held back with which a detector passes its gate: fewer say next to nothing of how rare a score is.
@@ -48,8 +49,8 @@ def _train(shop: Workshop, work: Work) -> None:
     job = AnomalyTrainJob.from_dict(work.job.spec)
     work.progress("fetch", fraction=0.0)
     with shop.sessions() as session:
-        entity = entities.get(session, work.job.tenant_id, job.entity)
-        raw, notices = _history(session, entity, job)
+        place = at(session, shop.runtime, work.job.tenant_id, entities.get(session, work.job.tenant_id, job.entity), job.source)
+        raw, notices = _history(place, job)
     work.progress("fit", fraction=0.1)
     detector = train_detector(job.entity, raw, job.spec, work.alive)
     work.progress("publish", fraction=0.95)
@@ -61,11 +62,11 @@ def _train(shop: Workshop, work: Work) -> None:
     work.publish(write)
 
 
-def _history(session: Session, entity: Entity, job: AnomalyTrainJob) -> tuple[RawChannels, list[Notice]]:
+def _history(place: Place, job: AnomalyTrainJob) -> tuple[RawChannels, list[Notice]]:
     """As far back as the job looks, and no more rows of a channel than a detector learns from; where there are more, that is said."""
     channels = job.spec.channels
-    begin = since([observations.newest(session, entity.id, channels)], job.look_back_hours)
-    raw = stored.fetch(session, entity.id, channels, since=begin, last_rows=MOST_ROWS + 1)
+    begin = since([place.newest(channels)], job.look_back_hours)
+    raw = fetch(place, channels, since=begin, last_rows=MOST_ROWS + 1)
     cut = [name for name in channels if len(raw[name][0]) > MOST_ROWS]
     said = [notice("look_back_cut", f"Only the newest {MOST_ROWS} rows of {name} were learned from.", channel=name) for name in cut]
     return {name: (times[-MOST_ROWS:], values[-MOST_ROWS:]) for name, (times, values) in raw.items()}, said
@@ -89,6 +90,7 @@ def _version(shop: Workshop, work: Work, job: AnomalyTrainJob, detector: Detecto
         artefact_bytes=saved.bytes,
         data_from=detector.data_from,
         data_until=detector.data_until,
+        source=origin(job.source),
     )
 
 
@@ -121,7 +123,7 @@ def _detect(shop: Workshop, work: Work) -> None:
         entity = entities.get(session, work.job.tenant_id, job.entity)
         version = serving(session, work.job.tenant_id, entity, job.model, job.version, ANOMALY)
         detector = shop.detector(version)
-        raw = _recent(session, entity, job, detector)
+        raw = _recent(at(session, shop.runtime, work.job.tenant_id, entity, job.source or version.source), job, detector)
     work.progress("detect")
     found = detect(detector, raw, job.begin, job.end, work.alive)
     judge = anomalies.Judge(work.job.tenant_id, entity.id, version.model_id, version.id, work.job.id)
@@ -143,10 +145,10 @@ def _judged(found: Detection) -> tuple[datetime, datetime] | None:
     return found.anomalies[0].at if cut else moment(times[0]), moment(times[-1])
 
 
-def _recent(session: Session, entity: Entity, job: AnomalyDetectJob, detector: Detector) -> RawChannels:
+def _recent(place: Place, job: AnomalyDetectJob, detector: Detector) -> RawChannels:
     """The rows to be judged, and those before them that their scores depend on."""
     before = timedelta(seconds=(detector.reach + 1) * detector.step_s)
-    return stored.fetch(session, entity.id, detector.channels, since=job.begin - before, until=job.end)
+    return fetch(place, detector.channels, since=job.begin - before, until=job.end)
 
 
 def _seen_in_training(job: AnomalyDetectJob, detector: Detector) -> list[Notice]:

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy.orm import Session
-
 from db import entities
 from db.models import Json
-from db.sources import stored
 from ml.backtest import Backtest, of_recipe, of_version
 from ml.errors import UnusableData
 from ml.fitted import Epoch, Fitted
 from ml.series import RawChannels
 from ml.spec import ModelSpec
 from tasks.execute import Work
+from tasks.history import fetch
 from tasks.jobs import BacktestJob
 from tasks.questions import serving
+from tasks.sources import Place, at
 from tasks.status import finish_at
 from tasks.train import FIT_FROM, FIT_UNTIL, figures, history
 from tasks.workshop import Workshop
@@ -64,7 +63,8 @@ def _backtest(shop: Workshop, work: Work) -> None:
 
 def _of_recipe(shop: Workshop, work: Work, job: BacktestJob, spec: ModelSpec) -> tuple[Backtest, Json]:
     with shop.sessions() as session:
-        raw = history(session, entities.get(session, work.job.tenant_id, job.entity), spec, job.look_back_hours)
+        place = at(session, shop.runtime, work.job.tenant_id, entities.get(session, work.job.tenant_id, job.entity), job.source)
+        raw = history(place, spec, job.look_back_hours)
     folds = job.folds or 1
     made = of_recipe(job.entity, raw, spec, folds, _Watcher(work, folds), device=shop.device)
     if made is None:
@@ -78,14 +78,15 @@ def _of_version(shop: Workshop, work: Work, job: BacktestJob) -> tuple[Backtest,
         entity = entities.get(session, work.job.tenant_id, job.entity)
         version = serving(session, work.job.tenant_id, entity, job.target, job.version)
         fitted = shop.model(version)
-        raw = _since_training(session, entity.id, job, fitted)
+        place = at(session, shop.runtime, work.job.tenant_id, entity, job.source or version.source)
+        raw = _since_training(place, job, fitted)
     work.progress("forecast", fraction=FIT_FROM)
     made = of_version(fitted, raw, job.begin, job.end, _Watcher(work).alive)
     return made, {"recipe": version.recipe, "model": version.model_id, "version": version.semver}
 
 
-def _since_training(session: Session, entity_id: int, job: BacktestJob, fitted: Fitted) -> RawChannels:
+def _since_training(place: Place, job: BacktestJob, fitted: Fitted) -> RawChannels:
     """The rows that the training had and those after it, and as far beyond the end as the version knows ahead."""
     ahead = timedelta(seconds=(fitted.spec.horizon + 1) * fitted.step_s)
     until = None if job.end is None else job.end + ahead
-    return stored.fetch(session, entity_id, fitted.spec.channels, since=fitted.data_from - timedelta(seconds=fitted.step_s), until=until)
+    return fetch(place, fitted.spec.channels, since=fitted.data_from - timedelta(seconds=fitted.step_s), until=until)

@@ -18,6 +18,7 @@ from ml.series import RawChannels
 from tasks.execute import Work
 from tasks.jobs import PredictJob
 from tasks.predict import Served, answer, asked, predict_one, recent, remembered
+from tasks.sources import Store, is_outside
 from tasks.together import publish_together
 from tasks.workshop import Workshop
 
@@ -60,14 +61,17 @@ def predict(shop: Workshop, works: Sequence[Work]) -> None:
 
 
 def _found(shop: Workshop, works: Sequence[Work]) -> list[Found]:
-    """Those that are answered by an active version, with it loaded; not those that name another, or bring a future of their own."""
+    """Those that are answered by an active version from our own observations, with it loaded.
+
+    Not those that name another version, bring a future of their own, or read a source: it is asked for one entity at a time.
+    """
     jobs = _asking_of_the_active(works)
     with shop.sessions() as session:
         answering = registry.answering_many(session, works[0].job.tenant_id, {(job.entity, job.target) for _, job in jobs})
     found: list[Found] = []
     for work, job in jobs:
         entity, version = answering.get((job.entity, job.target), (None, None))
-        if entity is not None and version is not None:
+        if entity is not None and version is not None and version.source is None and not is_outside(job.source):
             with work.outcome():
                 work.alive()
                 fitted = shop.model(version)
@@ -96,7 +100,7 @@ def _served(shop: Workshop, found: Sequence[Found]) -> list[tuple[Found, Served]
         for each in found:
             if each.work.job.id not in raws:
                 with each.work.outcome():
-                    raws[each.work.job.id] = recent(session, each.entity.id, each.fitted)
+                    raws[each.work.job.id] = recent(Store(session, each.entity.id), each.fitted)
     there = [(each, raws[each.work.job.id]) for each in found if each.work.job.id in raws]
     return [(each, each.with_rows(raw, channels.get((each.entity.id, each.version.target)))) for each, raw in there]
 
@@ -132,7 +136,7 @@ def _publish(shop: Workshop, made: Sequence[Made]) -> None:
         return {one.work.job.id: ({"forecast": one.body}, list(one.forecast.warnings)) for one in kept}
 
     publish_together(shop, [one.work for one in made], write)
-    answers = {one.question: remembered(shop, one.work, one.body) for one in made if one.work.settled}
+    answers = {one.question: remembered(one.work, one.body, shop.settings.forecast_ttl_s) for one in made if one.work.settled}
     shop.runtime.cache.put_all(made[0].work.job.tenant_id, answers, shop.settings.forecast_ttl_s)
 
 

@@ -1,6 +1,7 @@
 """Job specs: frozen values that know their kind, their queue and what operators read of them.
 
 Processes of two releases read each other's specs while one takes the other's place; docs/decisions/0024 has the rule.
+A job is written in the lowest format that says all of it: one that reads the built-in store is an older release's to do as well.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ Ahead = Mapping[str, Sequence[float]]
 
 #: Holds the format of a stored spec; one of format 1 has none.
 FORMAT = "v"
+#: Members that a release before this format would pass over, and come to another result: a job that has one says so.
+SINCE: Mapping[str, int] = {"source": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class TrainJob:
 
     kind: ClassVar[str] = "train"
     #: As of every kind: raised with a field that a worker of the release before must not pass over.
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     queue: ClassVar[str] = TRAIN
     entity: str
     recipe: str
@@ -57,6 +60,8 @@ class TrainJob:
     #: Only rows of the last so many hours before the newest one; None reads all.
     look_back_hours: float | None = None
     base: BaseRef | None = None
+    #: Where its rows are; None is the built-in store.
+    source: str | None = None
 
     @property
     def label(self) -> str:
@@ -79,6 +84,7 @@ class TrainJob:
             "activation": self.activation,
             "look_back_hours": self.look_back_hours,
             "base": self.base and asdict(self.base),
+            "source": self.source,
             "spec": self.spec.as_dict(),
         }
         return _written(self, members)
@@ -95,7 +101,7 @@ class PretrainJob:
     """Train one network on many entities, for others to start from. It is kept as a model of an entity of its own."""
 
     kind: ClassVar[str] = "pretrain"
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     queue: ClassVar[str] = TRAIN
     shape_key: ClassVar[str | None] = None
     #: Name of the base, and of the entity that holds it.
@@ -105,6 +111,7 @@ class PretrainJob:
     entities: tuple[str, ...]
     activation: Activation = "auto"
     look_back_hours: float | None = None
+    source: str | None = None
 
     @property
     def model(self) -> str:
@@ -115,7 +122,7 @@ class PretrainJob:
         return f"{self.entity} {self.model}"
 
     def as_dict(self) -> dict[str, Any]:
-        named = {name: getattr(self, name) for name in ("entity", "recipe", "activation", "look_back_hours")}
+        named = {name: getattr(self, name) for name in ("entity", "recipe", "activation", "look_back_hours", "source")}
         return _written(self, named | {"target": self.model, "entities": list(self.entities), "spec": self.spec.as_dict()})
 
     @classmethod
@@ -179,6 +186,8 @@ class _Asked:
     version: str | None = None
     #: Values of known-future covariates, step by step, that stand in the place of stored ones: for this answer alone.
     future: Ahead | None = None
+    #: Where the rows are that it reads; None is where the version's training read them.
+    source: str | None = None
 
     @property
     def model(self) -> str:
@@ -202,7 +211,7 @@ class PredictJob(_Asked):
     """Forecast one target of one entity with its active version, or with a pinned one."""
 
     kind: ClassVar[str] = "predict"
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +219,7 @@ class WhatIfJob(_Asked):
     """Forecast named scenarios beside a baseline."""
 
     kind: ClassVar[str] = "what_if"
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     #: As the client wrote them: [{"name": …, "changes": [{"channel", "op", "value", "steps"}]}].
     scenarios: Sequence[Mapping[str, Any]] = ()
     bounds: Literal["warn", "clamp", "reject"] = "warn"
@@ -223,7 +232,7 @@ class BacktestJob:
     """Forecast what is known by now as it would have been forecast then: by a recipe, trained anew for each fold, or by a version."""
 
     kind: ClassVar[str] = "backtest"
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     shape_key: ClassVar[str | None] = None
     entity: str
     #: The first one, where a recipe forecasts several.
@@ -238,6 +247,8 @@ class BacktestJob:
     #: The rows it forecasts; None begins after those that its training had, and goes to the newest.
     begin: datetime | None = None
     end: datetime | None = None
+    #: Of a recipe, None is the built-in store; of a version, where its training read.
+    source: str | None = None
 
     @property
     def queue(self) -> str:
@@ -264,7 +275,7 @@ class BacktestJob:
         return cls(**_read(cls, stored) | {"spec": spec, "begin": _moment(stored, "from"), "end": _moment(stored, "to")})
 
 
-_OF_BACKTEST = ("entity", "target", "recipe", "folds", "look_back_hours", "version")
+_OF_BACKTEST = ("entity", "target", "recipe", "folds", "look_back_hours", "version", "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +283,7 @@ class AnomalyTrainJob:
     """Learn what is usual of an entity: a version of one of its detectors."""
 
     kind: ClassVar[str] = "anomaly_train"
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     queue: ClassVar[str] = TRAIN
     shape_key: ClassVar[str | None] = None
     entity: str
@@ -283,6 +294,7 @@ class AnomalyTrainJob:
     activation: Activation = "auto"
     #: Only rows of the last so many hours before the newest one; None reads all.
     look_back_hours: float | None = None
+    source: str | None = None
 
     @property
     def label(self) -> str:
@@ -296,7 +308,7 @@ class AnomalyTrainJob:
         return cls(**_read(cls, stored) | {"spec": DetectorSpec.from_dict(stored["spec"])})
 
 
-_OF_ANOMALY_TRAIN = ("entity", "recipe", "model", "activation", "look_back_hours")
+_OF_ANOMALY_TRAIN = ("entity", "recipe", "model", "activation", "look_back_hours", "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +316,7 @@ class AnomalyDetectJob:
     """Judge the rows of a stretch of time."""
 
     kind: ClassVar[str] = "anomaly_detect"
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     queue: ClassVar[str] = INTERACTIVE
     shape_key: ClassVar[str | None] = None
     entity: str
@@ -314,13 +326,15 @@ class AnomalyDetectJob:
     end: datetime | None = None
     #: Semantic version asked for; None is the active one at the time the job runs.
     version: str | None = None
+    #: None is where the version's training read.
+    source: str | None = None
 
     @property
     def label(self) -> str:
         return f"{self.entity} {self.model}"
 
     def as_dict(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in ("entity", "model", "version")}
+        plain = {name: getattr(self, name) for name in ("entity", "model", "version", "source")}
         span = {name: at and at.isoformat().replace("+00:00", "Z") for name, at in (("from", self.begin), ("to", self.end))}
         return _written(self, plain | span)
 
@@ -334,7 +348,10 @@ JobSpec = TrainJob | PretrainJob | ImportJob | PredictJob | WhatIfJob | Backtest
 
 
 def _written(job: JobSpec | _Asked, members: dict[str, Any]) -> dict[str, Any]:
-    return members if job.format == 1 else {FORMAT: job.format} | members
+    """In the lowest format that says it all; a member of SINCE that holds nothing is left out, as releases before it wrote the job."""
+    said = {name: value for name, value in members.items() if name not in SINCE or value is not None}
+    needed = min(job.format, max((SINCE[name] for name in said if name in SINCE), default=1))
+    return said if needed == 1 else {FORMAT: needed} | said
 
 
 def _read(kind: type[JobSpec] | type[_Asked], stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db import observations, registry
+from db import registry
 from db.entities import Known
 from db.errors import Conflict, NoActiveVersion
 from db.models import Version
+from db.sources.catalogue import Config
 from ml.errors import InsufficientData, SpecInvalid
 from ml.readiness import backtest_rows, nothing_to_forecast
 from ml.recipes import Recipe, recipe
 from ml.requirement import Requirement
 from ml.spec import SHAPE, ModelSpec
 from tasks.jobs import Activation, Ahead, BacktestJob, BaseRef, JobSpec, PretrainJob, TrainJob
-from tasks.readiness import Readiness, readiness, resolved
+from tasks.readiness import Readiness, presumed, readiness, resolved
 from tasks.runtime import Runtime
+from tasks.sources import Place, is_outside, measurable
 
 #: Kind of the model, and of the entity, that holds a network for others to start from.
 BASE = "base"
@@ -51,6 +54,8 @@ class TrainOrder:
     activation: Activation = "auto"
     look_back_hours: float | None = None
     base: BaseOrder | None = None
+    #: Where the rows are; None is the built-in store.
+    source: str | None = None
     #: One parent job with an item for each entity, also for a single one.
     batch: bool = False
 
@@ -66,6 +71,7 @@ class PretrainOrder:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     activation: Activation = "auto"
     look_back_hours: float | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class PredictOrder:
     level: float | None = None
     version: str | None = None
     future: Ahead | None = None
+    #: None is where the version's training read.
+    source: str | None = None
     batch: bool = False
 
 
@@ -92,6 +100,7 @@ class BacktestOrder:
     version: str | None = None
     begin: datetime | None = None
     end: datetime | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +111,19 @@ class _Pinned:
     spec: ModelSpec
 
 
-def training(session: Session, runtime: Runtime, tenant_id: str, entity: Known, order: TrainOrder) -> tuple[TrainJob, Readiness]:
-    """What an order means for one entity, and whether there is data enough. Raises SpecInvalid, NotFound, NoActiveVersion, Conflict."""
+def training(
+    session: Session, runtime: Runtime, tenant_id: str, entity: str, order: TrainOrder, reach: Callable[[], Place | Config]
+) -> tuple[TrainJob, Readiness]:
+    """What an order means for one entity, and whether there is data enough.
+
+    `reach`: where its rows are, or the source that only a worker can measure.
+    Raises SpecInvalid, NotFound, NoActiveVersion, Conflict, SourceUnavailable, SourceUnreadable.
+    """
     preset = recipe(order.recipe, runtime.recipes)
     base, overrides = _based(session, tenant_id, preset, order)
-    ready = readiness(session, entity, preset, order.target, overrides, order.look_back_hours)
+    where = reach()
+    measure = partial(presumed, where) if isinstance(where, Config) else partial(readiness, where)
+    ready = measure(preset, order.target, overrides, order.look_back_hours)
     _require_as_many(ready.spec, base)
     return _job(entity, order, ready.spec, ready.look_back_hours, base), ready
 
@@ -116,8 +133,23 @@ def trainings(session: Session, runtime: Runtime, tenant_id: str, found: Sequenc
     preset = recipe(order.recipe, runtime.recipes)
     hours = order.look_back_hours if order.look_back_hours is not None else preset.look_back_hours
     base, overrides = _based(session, tenant_id, preset, order)
-    specs = resolved(session, found, preset, order.target, overrides)
-    return [(entity, _job(entity, order, spec, hours, base)) for entity, spec in zip(found, specs.values(), strict=True)]
+    specs = _specs(session, runtime, found, preset, order, overrides)
+    return [(entity, _job(entity.name, order, spec, hours, base)) for entity, spec in zip(found, specs, strict=True)]
+
+
+def _specs(
+    session: Session,
+    runtime: Runtime,
+    found: Sequence[Known],
+    preset: Recipe,
+    order: TrainOrder | PretrainOrder,
+    overrides: Mapping[str, Any],
+) -> list[ModelSpec]:
+    """Of each, unmeasured. Of a source's entities all the same one: that source is not asked about thousands of them."""
+    if is_outside(order.source):
+        source = runtime.sources.configs[str(order.source)]
+        return [presumed(source, preset, order.target, overrides, order.look_back_hours).spec] * len(found)
+    return list(resolved(session, found, preset, order.target, overrides).values())
 
 
 def pretraining(session: Session, runtime: Runtime, found: Sequence[Known], order: PretrainOrder) -> PretrainJob:
@@ -128,16 +160,21 @@ def pretraining(session: Session, runtime: Runtime, found: Sequence[Known], orde
     if len(found) < FEWEST:
         raise InsufficientData([Requirement("entities", len(found), FEWEST, "entity", False)])
     preset = recipe(order.recipe, runtime.recipes)
-    spec = next(iter(resolved(session, found[:1], preset, order.target, order.overrides).values()))
+    [spec] = _specs(session, runtime, found[:1], preset, order, order.overrides)
     hours = order.look_back_hours if order.look_back_hours is not None else preset.look_back_hours
-    return PretrainJob(order.name, order.recipe, spec, tuple(entity.name for entity in found), order.activation, hours)
+    names = tuple(entity.name for entity in found)
+    return PretrainJob(order.name, order.recipe, spec, names, order.activation, hours, order.source)
 
 
 def backtesting(session: Session, runtime: Runtime, tenant_id: str, entity: Known, order: BacktestOrder) -> BacktestJob:
-    """What is trained fold by fold, or which version forecasts. Raises SpecInvalid, UnusableData, NotFound, NoActiveVersion, Conflict."""
+    """What is trained fold by fold, or which version forecasts.
+
+    Raises SpecInvalid, UnusableData, NotFound, NoActiveVersion, Conflict, SourceUnavailable, SourceUnreadable.
+    """
     if order.recipe is None:
-        return _of_version(session, tenant_id, entity, order)
-    ready = readiness(session, entity, recipe(order.recipe, runtime.recipes), order.target, order.overrides, order.look_back_hours)
+        return _of_version(session, runtime, tenant_id, entity, order)
+    place = measurable(session, runtime, tenant_id, entity, order.source)
+    ready = readiness(place, recipe(order.recipe, runtime.recipes), order.target, order.overrides, order.look_back_hours)
     steps, folds = order.folds * len(ready.spec.targets) * ready.spec.horizon, order.folds
     if steps > MOST_STEPS:
         raise SpecInvalid(
@@ -147,27 +184,29 @@ def backtesting(session: Session, runtime: Runtime, tenant_id: str, entity: Know
     enough = Requirement("backtest_rows", rows, need, "row", met=rows >= need)
     replace(ready, requirements=[*ready.requirements, enough]).require()
     _require_bounded(rows, "look_back_hours", order.look_back_hours, "look back less far")
-    return BacktestJob(entity.name, ready.spec.targets[0], order.recipe, ready.spec, folds, ready.look_back_hours)
+    return BacktestJob(entity.name, ready.spec.targets[0], order.recipe, ready.spec, folds, ready.look_back_hours, source=order.source)
 
 
-def _of_version(session: Session, tenant_id: str, entity: Known, order: BacktestOrder) -> BacktestJob:
+def _of_version(session: Session, runtime: Runtime, tenant_id: str, entity: Known, order: BacktestOrder) -> BacktestJob:
     """The version is pinned, and there is a row for it to forecast."""
     target = str(order.target)
     held = registry.answering(session, tenant_id, entity.name, target, order.version)
     version = session.get_one(Version, held.version_id)
     assert version.data_until is not None  # only a base is brought from elsewhere, and no base forecasts
     begin = order.begin or version.data_until + timedelta(milliseconds=1)
-    rows = _rows_since(session, entity, version.target, begin)
+    source = order.source or version.source
+    place = measurable(session, runtime, tenant_id, entity, source)
+    rows = _rows_since(place, version.target, begin)
     if order.end is not None:
-        rows -= _rows_since(session, entity, version.target, order.end)
+        rows -= _rows_since(place, version.target, order.end)
     if rows <= 0:
         raise nothing_to_forecast(version.target, version.data_until)
     _require_bounded(rows, "from", begin.isoformat(), "name a later one, or an earlier `to`")
-    return BacktestJob(entity.name, target, version=held.semver, begin=order.begin, end=order.end)
+    return BacktestJob(entity.name, target, version=held.semver, begin=order.begin, end=order.end, source=source)
 
 
-def _rows_since(session: Session, entity: Known, channel: str, begin: datetime) -> int:
-    held = observations.coverage(session, entity.id, channels=[channel], since=begin)
+def _rows_since(place: Place, channel: str, begin: datetime) -> int:
+    held = place.coverage([channel], begin)
     return held[channel].rows if channel in held else 0
 
 
@@ -176,12 +215,11 @@ def _require_bounded(rows: int, field: str, value: object, fix: str) -> None:
         raise SpecInvalid(field, value, f"{rows} rows are more than a backtest looks at ({MOST_ROWS}): {fix}")
 
 
-def _job(entity: Known, order: TrainOrder, spec: ModelSpec, hours: float | None, base: _Pinned | None) -> TrainJob:
+def _job(entity: str, order: TrainOrder, spec: ModelSpec, hours: float | None, base: _Pinned | None) -> TrainJob:
     if order.model is not None and len(spec.targets) > 1:
         raise SpecInvalid("model", order.model, f"leave it out: the models of {', '.join(spec.targets)} are named after them")
-    return TrainJob(
-        entity.name, order.recipe, spec, order.model or spec.targets[0], order.activation, hours, None if base is None else base.ref
-    )
+    pinned = None if base is None else base.ref
+    return TrainJob(entity, order.recipe, spec, order.model or spec.targets[0], order.activation, hours, pinned, order.source)
 
 
 def _require_as_many(spec: ModelSpec, base: _Pinned | None) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from db import entities, forecasts
 from db.models import Channel, Entity, Json, Version
-from db.sources import stored
+from db.sources.stored import Series
 from ml.errors import ModelError, SpecInvalid, UnusableData
 from ml.fitted import Fitted
 from ml.forecaster import Forecast, forecast, recent_rows
@@ -20,8 +20,10 @@ from ml.interpretation import interpret
 from ml.scenarios import Direction
 from ml.series import RawChannels, moment, regularise
 from tasks.execute import Work
+from tasks.history import fetch
 from tasks.jobs import Ahead, PredictJob, WhatIfJob
-from tasks.questions import serving
+from tasks.questions import fresh_s, keeps, serving
+from tasks.sources import Place, at
 from tasks.workshop import Workshop
 
 
@@ -38,18 +40,21 @@ class Served:
 
 
 def serve(shop: Workshop, work: Work, job: PredictJob | WhatIfJob) -> Served:
-    """Load the version that answers and the rows it reads. Raises NotFound, Conflict (pruned), ArtefactCorrupt."""
+    """Load the version that answers and the rows it reads.
+
+    Raises NotFound, Conflict (pruned), ArtefactCorrupt, SpecInvalid, and as the place of its rows does.
+    """
     work.progress("fetch")
     with shop.sessions() as session:
         entity = entities.get(session, work.job.tenant_id, job.entity)
         version = serving(session, work.job.tenant_id, entity, job.target, job.version)
         fitted = shop.model(version)
-        raw = recent(session, entity.id, fitted, job.future)
         channel = next((channel for channel in entities.channels(session, entity.id) if channel.name == version.target), None)
+        raw = recent(at(session, shop.runtime, work.job.tenant_id, entity, job.source or version.source), fitted, job.future)
     return Served(entity, version, fitted, raw, channel)
 
 
-def recent(session: Session, entity_id: int, fitted: Fitted, future: Ahead | None = None) -> RawChannels:
+def recent(place: Place, fitted: Fitted, future: Ahead | None = None) -> RawChannels:
     """The newest rows of what the model reads; of what is known ahead, those up to its horizon, and not the newest of a year's plan.
 
     `future` takes the place of what is stored of the same steps. Raises SpecInvalid where it names what the model does not know ahead:
@@ -60,14 +65,14 @@ def recent(session: Session, entity_id: int, fitted: Fitted, future: Ahead | Non
         if name not in spec.future_covariates:
             raise SpecInvalid("future", name, f"the version knows ahead: {', '.join(spec.future_covariates) or 'no channel'}")
     past = [name for name in spec.channels if name not in spec.future_covariates]
-    found = stored.fetch(session, entity_id, past, last_rows=rows)
+    found = fetch(place, past, last_rows=rows)
     if not spec.future_covariates:
         return found
     end = _end(fitted, found)
     if end is None:
-        return {**found, **stored.fetch(session, entity_id, spec.future_covariates, last_rows=rows + spec.horizon)}
+        return {**found, **fetch(place, spec.future_covariates, last_rows=rows + spec.horizon)}
     until = moment(end + (spec.horizon + 1) * fitted.step)
-    ahead = stored.fetch(session, entity_id, spec.future_covariates, until=until, last_rows=rows + spec.horizon)
+    ahead = fetch(place, spec.future_covariates, until=until, last_rows=rows + spec.horizon)
     return {**found, **ahead, **{name: _laid_over(ahead[name], values, end, fitted.step) for name, values in (future or {}).items()}}
 
 
@@ -82,7 +87,7 @@ def _end(fitted: Fitted, found: RawChannels) -> np.datetime64 | None:
     return end
 
 
-def _laid_over(stored_rows: stored.Series, values: Sequence[float], end: np.datetime64, step: np.timedelta64) -> stored.Series:
+def _laid_over(stored_rows: Series, values: Sequence[float], end: np.datetime64, step: np.timedelta64) -> Series:
     """Rows with those of the first steps after `end` replaced by the values given."""
     stamps, numbers = stored_rows
     half, steps = step / 2, np.arange(1, len(values) + 1)
@@ -100,7 +105,7 @@ def predict_one(shop: Workshop, work: Work) -> None:
     if isinstance(made, ModelError):
         raise made
     body = answer(served, made)
-    if job.future is not None:  # a supposition: nothing that anybody else should be answered with
+    if not keeps(job.future, job.source or served.version.source, served.version.source):  # nothing to answer anybody else with
         work.publish(lambda _: ({"forecast": body}, list(made.warnings)))
         return
     question = asked(served, job, made)
@@ -118,7 +123,7 @@ def predict_one(shop: Workshop, work: Work) -> None:
         return {"forecast": body}, list(made.warnings)
 
     work.publish(write)
-    _remember(shop, work, question, body)
+    _remember(shop, work, question, body, fresh_s(shop.runtime, served.version.source))
 
 
 def asked(served: Served, job: PredictJob, made: Forecast) -> forecasts.Question:
@@ -136,13 +141,13 @@ def answer(served: Served, made: Forecast) -> Json:
     return made.as_dict() | about | {"served_by": origin, "cached": False}
 
 
-def _remember(shop: Workshop, work: Work, question: forecasts.Question, body: Json) -> None:
-    shop.runtime.cache.put(work.job.tenant_id, question, remembered(shop, work, body), shop.settings.forecast_ttl_s)
+def _remember(shop: Workshop, work: Work, question: forecasts.Question, body: Json, kept_s: float) -> None:
+    shop.runtime.cache.put(work.job.tenant_id, question, remembered(work, body, kept_s), kept_s)
 
 
-def remembered(shop: Workshop, work: Work, body: Json) -> Json:
-    """An answer as the cache keeps it."""
-    expires = {"cache_expires_at": _iso(datetime.now(UTC) + timedelta(seconds=shop.settings.forecast_ttl_s))}
+def remembered(work: Work, body: Json, kept_s: float) -> Json:
+    """An answer as the cache keeps it, for so long."""
+    expires = {"cache_expires_at": _iso(datetime.now(UTC) + timedelta(seconds=kept_s))}
     return {"job_id": work.job.id, "forecast": body | expires}
 
 

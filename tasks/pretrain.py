@@ -22,6 +22,7 @@ from ml.trainer import prepare, pretrain
 from tasks.execute import Work
 from tasks.jobs import PretrainJob
 from tasks.orders import FEWEST
+from tasks.sources import at, origin
 from tasks.train import FIT_UNTIL, figures, history
 from tasks.workshop import Workshop
 
@@ -76,7 +77,8 @@ def _cases(shop: Workshop, work: Work, job: PretrainJob) -> tuple[list[Case], li
         work.lease.alive()
         try:
             with shop.sessions() as session:
-                raw = history(session, entities.get(session, work.job.tenant_id, name), job.spec, job.look_back_hours)
+                place = at(session, shop.runtime, work.job.tenant_id, entities.get(session, work.job.tenant_id, name), job.source)
+                raw = history(place, job.spec, job.look_back_hours)
             case = prepare(name, raw, job.spec)
         except (ModelError, NotFound) as error:
             notices.append(notice("entity_left_out", f"{name} was left out: {error}", entity=name))
@@ -117,6 +119,7 @@ def _version(shop: Workshop, work: Work, job: PretrainJob, cases: Sequence[Case]
         artefact_bytes=saved.bytes,
         data_from=begin,
         data_until=end,
+        source=origin(job.source),
     )
 
 

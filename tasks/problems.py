@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from db.errors import Conflict, KeyReused, NoActiveVersion, NotFound, OverQuota, Saturated, SourceUnavailable, StoreError
+from db.errors import (
+    Conflict,
+    KeyReused,
+    NoActiveVersion,
+    NotFound,
+    OverQuota,
+    Saturated,
+    SourceLagging,
+    SourceUnavailable,
+    SourceUnreadable,
+    StoreError,
+)
 from ml.errors import ModelError
 
 
@@ -194,6 +205,20 @@ CATALOGUE: Mapping[str, Kind] = {
         "The place that observations are read from, or that results are written to, could not be reached at any try.",
         "Try again later.",
         retryable=True,
+    ),
+    "source_unreadable": Kind(
+        502,
+        "The data source cannot be read",
+        "It answers, and not as the operator's SOURCES_FILE says: a table, a column, a right or a driver is missing, or it holds more rows "
+        "than one reading may bring.",
+        "Tell the operator, who runs `fleetcast sources check`; then try again.",
+    ),
+    "source_lagging": Kind(
+        503,
+        "The data source is behind",
+        "The follower that is read is further behind than its `lag_limit_s` allows, at every try.",
+        "Try again later.",
+        retryable=True,
         in_jobs_only=True,
     ),
     "queue_saturated": Kind(
@@ -309,6 +334,10 @@ def _code(error: StoreError) -> str:
             return "queue_saturated"
         case KeyReused():
             return "idempotency_key_reused"
+        case SourceLagging():
+            return "source_lagging"
+        case SourceUnreadable():
+            return "source_unreadable"
         case SourceUnavailable():
             return "source_unavailable"
     return "internal"

@@ -13,8 +13,9 @@ from db import forecasts, ledger, registry
 from db.errors import NotFound
 from db.models import Entity, Job, Json, Version
 from ml.errors import SpecInvalid
-from tasks.jobs import Ahead, PredictJob, digest
+from tasks.jobs import Ahead, PredictJob, WhatIfJob, digest
 from tasks.runtime import Runtime
+from tasks.sources import origin, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,17 @@ class Question:
     semver: str | None
     #: What the client says of the steps ahead, beside or against what is stored.
     future: Ahead | None = None
+    #: Where the rows are read: as the client says, else where the version's training read.
+    source: str | None = None
 
     @property
     def job(self) -> PredictJob:
-        return PredictJob(self.entity, self.target, self.horizon, self.level, self.semver, self.future)
+        return PredictJob(self.entity, self.target, self.horizon, self.level, self.semver, self.future, self.source)
+
+    @property
+    def kept(self) -> bool:
+        """Whether others may be answered with the answer: not with one to a future or a source of the asker's own."""
+        return keeps(self.future, self.source, self.answering.source)
 
     @property
     def asked(self) -> forecasts.Question:
@@ -45,25 +53,24 @@ class Question:
         return digest(dict(job), self.answering.version_id, self.answering.data_rev)
 
 
-def resolve(
-    session: Session,
-    tenant_id: str,
-    entity: str,
-    target: str,
-    horizon: int | None,
-    level: float | None,
-    semver: str | None,
-    future: Ahead | None = None,
-) -> Question:
+def keeps(future: Ahead | None, source: str | None, own: str | None) -> bool:
+    return future is None and origin(source) == own
+
+
+def resolve(session: Session, runtime: Runtime, tenant_id: str, job: PredictJob | WhatIfJob) -> Question:
     """Fill in what is left open from the version that would answer. Raises NotFound, NoActiveVersion, SpecInvalid."""
+    entity, target, semver, horizon, level, future = job.entity, job.target, job.version, job.horizon, job.level, job.future
     answering = registry.answering(session, tenant_id, entity, target, semver, horizon=horizon, level=level)
+    source = job.source or answering.source
+    require(session, runtime, tenant_id, source)
     longest = answering.spec["horizon"]
     steps = horizon if horizon is not None else longest
     if not 1 <= steps <= longest:
         raise SpecInvalid("horizon", steps, f"version {answering.semver} forecasts 1 to {longest} steps")
     if future is not None:
         _require_known_ahead(answering, future, steps)
-    return Question(tenant_id, entity, answering, target, steps, level if level is not None else answering.spec["level"], semver, future)
+    certain = level if level is not None else answering.spec["level"]
+    return Question(tenant_id, entity, answering, target, steps, certain, semver, future, source)
 
 
 def _require_known_ahead(answering: registry.Answering, future: Ahead, steps: int) -> None:
@@ -107,10 +114,10 @@ def serving(session: Session, tenant_id: str, entity: Entity, name: str, semver:
 def known(runtime: Runtime, session: Session, question: Question) -> tuple[Job, Json] | None:
     """The job that made the answer and the forecast, if it is not older than the cache's time to live.
 
-    A question that brings its own future is answered for itself alone: nothing kept speaks of that future.
+    A question that brings its own future or source is answered for itself alone: nothing kept speaks of those.
     """
-    left_s = _left_s(runtime, question.answering.made_at)
-    if question.future is not None or left_s <= 0:
+    left_s = _left_s(runtime, question.answering)
+    if not question.kept or left_s <= 0:
         return None
     tenant_id = question.tenant_id
     body = runtime.cache.get(tenant_id, question.asked) or _stored(runtime, session, tenant_id, question.asked, left_s)
@@ -123,9 +130,17 @@ def known(runtime: Runtime, session: Session, question: Question) -> tuple[Job, 
     return maker, body["forecast"] | {"cached": True}
 
 
-def _left_s(runtime: Runtime, made_at: datetime | None) -> float:
+def _left_s(runtime: Runtime, answering: registry.Answering) -> float:
     """For how many seconds a forecast still serves as an answer."""
-    return 0.0 if made_at is None else runtime.settings.forecast_ttl_s - (datetime.now(UTC) - made_at).total_seconds()
+    if answering.made_at is None:
+        return 0.0
+    return fresh_s(runtime, answering.source) - (datetime.now(UTC) - answering.made_at).total_seconds()
+
+
+def fresh_s(runtime: Runtime, source: str | None) -> float:
+    """For how long an answer made from there is given again. Nobody tells us of a source's new rows, as ingests tell of our own."""
+    config = runtime.sources.configs.get(source) if source is not None else None
+    return runtime.settings.forecast_ttl_s if config is None else min(config.fresh_s, runtime.settings.forecast_ttl_s)
 
 
 def _stored(runtime: Runtime, session: Session, tenant_id: str, asked: forecasts.Question, left_s: float) -> Json | None:

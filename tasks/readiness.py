@@ -11,12 +11,13 @@ from sqlalchemy.orm import Session
 
 from db import observations
 from db.entities import Known
-from db.models import Entity
+from db.sources.catalogue import Config
 from ml.errors import InsufficientData
 from ml.readiness import Coverage, assess
 from ml.recipes import Recipe
 from ml.requirement import Requirement
 from ml.spec import ModelSpec
+from tasks.sources import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +28,27 @@ class Readiness:
     requirements: list[Requirement]
     #: Hours before the newest row that a training reads; None reads all.
     look_back_hours: float | None
+    #: Where a source was searched that holds not one row; None where there are some.
+    sought: str | None = None
 
     def require(self) -> None:
         """Raises InsufficientData when a requirement is unmet."""
         if not all(requirement.met for requirement in self.requirements):
-            raise InsufficientData(self.requirements, self.look_back_hours)
+            raise InsufficientData(self.requirements, self.look_back_hours, self.sought)
 
 
-def readiness(
-    session: Session,
-    entity: Entity | Known,
-    preset: Recipe,
-    target: str | None,
-    overrides: Mapping[str, Any],
-    look_back_hours: float | None,
-) -> Readiness:
-    """Resolve the recipe by the channels the entity has. Raises SpecInvalid."""
-    held = _coverage(session, entity)
+def readiness(place: Place, preset: Recipe, target: str | None, overrides: Mapping[str, Any], look_back_hours: float | None) -> Readiness:
+    """Resolve the recipe by the channels the entity has there. Raises SpecInvalid, SourceUnavailable, SourceUnreadable."""
+    held = _coverage(place)
     spec = preset.resolve(target, held, overrides)
     hours = look_back_hours if look_back_hours is not None else preset.look_back_hours
-    return Readiness(spec, _measure(session, entity, preset, spec, hours, held), hours)
+    return Readiness(spec, _measure(place, preset, spec, hours, held), hours, None if held else place.sought())
+
+
+def presumed(source: Config, preset: Recipe, target: str | None, overrides: Mapping[str, Any], look_back_hours: float | None) -> Readiness:
+    """The same unmeasured, by the channels that the source says it has: a worker measures when it takes the training up."""
+    spec = preset.resolve(target, dict.fromkeys(source.channels, Coverage(1, 1)), overrides)
+    return Readiness(spec, [], look_back_hours if look_back_hours is not None else preset.look_back_hours)
 
 
 def resolved(
@@ -59,10 +61,10 @@ def resolved(
     return {entity.id: preset.resolve(target, _known(held[entity.id]), overrides) for entity in found}
 
 
-def measured(session: Session, entity: Entity | Known, preset: Recipe, spec: ModelSpec, look_back_hours: float | None) -> Readiness:
+def measured(place: Place, preset: Recipe, spec: ModelSpec, look_back_hours: float | None) -> Readiness:
     """The same for a spec already resolved: what a worker asks before it trains."""
-    held = _coverage(session, entity)
-    return Readiness(spec, _measure(session, entity, preset, spec, look_back_hours, held), look_back_hours)
+    held = _coverage(place)
+    return Readiness(spec, _measure(place, preset, spec, look_back_hours, held), look_back_hours, None if held else place.sought())
 
 
 def since(newest: Iterable[datetime | None], look_back_hours: float | None) -> datetime | None:
@@ -71,16 +73,14 @@ def since(newest: Iterable[datetime | None], look_back_hours: float | None) -> d
     return max(known) - timedelta(hours=look_back_hours) if known and look_back_hours is not None else None
 
 
-def _measure(
-    session: Session, entity: Entity | Known, preset: Recipe, spec: ModelSpec, hours: float | None, held: Mapping[str, Coverage]
-) -> list[Requirement]:
+def _measure(place: Place, preset: Recipe, spec: ModelSpec, hours: float | None, held: Mapping[str, Coverage]) -> list[Requirement]:
     begin = since((held[target].last for target in spec.targets if target in held), hours)
-    seen = held if begin is None else _coverage(session, entity, begin)
+    seen = held if begin is None else _coverage(place, begin)
     return assess(spec, preset.needs, seen, now=datetime.now(UTC))
 
 
-def _coverage(session: Session, entity: Entity | Known, begin: datetime | None = None) -> dict[str, Coverage]:
-    return _known(observations.coverage(session, entity.id, since=begin))
+def _coverage(place: Place, begin: datetime | None = None) -> dict[str, Coverage]:
+    return _known(place.coverage(since=begin))
 
 
 def _known(held: Mapping[str, observations.Coverage]) -> dict[str, Coverage]:

@@ -11,8 +11,12 @@ from sqlalchemy import Engine
 
 from db.board import Board, Breaker, make_redis
 from db.cache import ForecastCache
+from db.errors import CatalogueInvalid
 from db.meter import Meter
 from db.session import Sessions, make_engine, make_sessions
+from db.sources import catalogue
+from db.sources.opened import Sources
+from db.sources.source import Limits
 from ml.errors import SpecInvalid
 from ml.recipe_file import with_file
 from ml.recipes import Recipe, presets
@@ -37,6 +41,8 @@ class Runtime:
     ringer: Ringer
     #: The presets as this operator set them.
     recipes: Mapping[str, Recipe]
+    #: What jobs may read besides the built-in store.
+    sources: Sources
     pace: Pace = field(default_factory=Pace)
 
     def serve(self, role: str) -> None:
@@ -46,6 +52,7 @@ class Runtime:
 
     def close(self) -> None:
         self.ringer.close()
+        self.sources.close()
         self.meter.close()
         self.engine.dispose()
         self.memory.close()
@@ -70,6 +77,7 @@ def assemble(settings: Settings, engine: Engine, memory: Redis, breaker: Breaker
         meter=make_meter(settings, cache, breaker),
         ringer=Ringer(engine),
         recipes=_recipes(settings),
+        sources=_sources(settings),
     )
 
 
@@ -84,6 +92,19 @@ def _recipes(settings: Settings) -> Mapping[str, Recipe]:
         raise SettingsError("RECIPES_FILE", settings.recipes_file, "must name a text file that this user can read") from None
     except SpecInvalid as error:
         raise SettingsError("RECIPES_FILE", settings.recipes_file, error.detail) from None
+
+
+def _sources(settings: Settings) -> Sources:
+    """The file's, none of them opened. Raises SettingsError."""
+    limits = Limits(settings.source_max_rows, settings.source_timeout_s)
+    if not settings.sources_file:
+        return Sources({}, limits)
+    try:
+        return Sources(catalogue.read(Path(settings.sources_file).read_text()), limits)
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError("SOURCES_FILE", settings.sources_file, "must name a text file that this user can read") from None
+    except CatalogueInvalid as error:
+        raise SettingsError("SOURCES_FILE", settings.sources_file, str(error)) from None
 
 
 def make_meter(settings: Settings, cache: ForecastCache, breaker: Breaker) -> Meter:

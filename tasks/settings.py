@@ -99,6 +99,11 @@ class Settings:
     lstm_sequence_length: int = _setting(50, "Window of `device-metric`.", low=2)
     lstm_forecast_horizon: int = _setting(12, "Horizon of `device-metric`.", low=1)
     recipes_file: str = _setting("", "TOML file of recipes, laid over the built-in ones. Empty: none.")
+    sources_file: str = _setting("", "TOML file of sources that jobs may read besides the built-in store. Empty: none.")
+    source_timeout_s: float = _setting(
+        30.0, "Longest wait for a source's connection and for one statement: a quarter of STALL_TIMEOUT_S.", low=0.1
+    )
+    source_max_rows: int = _setting(2_000_000, "Rows one reading of a source may bring: 32 MB per channel.", low=1)
     worker_name: str = _setting("", "Name of this worker in leases and Flower. Empty: the host's name.")
     flower_basic_auth: str = _setting("", "`user:password` of Flower. `fleetcast up` makes one.", secret=True)
     flower_url_prefix: str = _setting("", "Path below which a proxy serves Flower, such as `flower`. Empty: none.")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from db import ledger
 from db.board import News, Place, Status, Told
 from db.models import RUNNING, TERMINAL, Job, Json
-from tasks.jobs import BacktestJob
+from tasks.jobs import FORMAT, BacktestJob
 from tasks.metrics import CACHE_LOOKUPS
 from tasks.runtime import Runtime
 from tasks.settings import Settings
@@ -46,7 +46,7 @@ def document(
         "expires_at": _iso(job.finished_at and job.finished_at + timedelta(days=settings.job_retention_days)),
         "entity": job.spec.get("entity"),
         "target": job.spec.get("target"),
-        "spec": job.spec,
+        "spec": {name: value for name, value in job.spec.items() if name != FORMAT},  # which format it has is between workers
         "queue": {"name": job.queue, "position": position},
         "estimated_finish_at": None if job.terminal else job.progress.get("finish_at") or finish_at(left_s),
         "progress": progress,

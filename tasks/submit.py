@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from psycopg.errors import ForeignKeyViolation
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -18,11 +18,28 @@ from db.models import CANCELLED, SUCCEEDED, Job
 from ml.errors import SpecInvalid
 from tasks import status
 from tasks.alarms import ANOMALY, DetectOrder, WatchOrder, judging, watching
-from tasks.jobs import BATCH, JOINED, TRAIN, JobSpec, PredictJob, TrainJob, WhatIfJob, digest
+from tasks.jobs import (
+    BATCH,
+    JOINED,
+    TRAIN,
+    Ahead,
+    AnomalyDetectJob,
+    AnomalyTrainJob,
+    BacktestJob,
+    JobSpec,
+    PredictJob,
+    TrainJob,
+    WhatIfJob,
+    digest,
+)
 from tasks.metrics import JOBS_ENDED
 from tasks.orders import BASE, BacktestOrder, PredictOrder, PretrainOrder, TrainOrder, backtesting, pretraining, training, trainings
 from tasks.questions import Question, known, require_changeable, resolve
+from tasks.readiness import Readiness
 from tasks.runtime import Runtime
+from tasks.sources import Store, is_outside, measurable, reach, require
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +70,25 @@ def train(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
     """Queue one training, or a batch of them.
 
     A single entity is refused with InsufficientData when a requirement is unmet; in a batch such an entity becomes a failed item.
-    Raises NotFound, SpecInvalid, InsufficientData, OverQuota, Saturated, KeyReused.
+    Entities that only a source knows are made: their models need a home.
+    Raises NotFound, SpecInvalid, InsufficientData, SourceUnavailable, SourceUnreadable, OverQuota, Saturated, KeyReused.
     """
+    tenant_id = asker.tenant_id
 
-    def place(session: Session) -> Submitted:
-        found = _entities(session, asker.tenant_id, order.entities)
+    def place(session: Session, made: tuple[TrainJob, Readiness] | None = None) -> Submitted:
+        found = _whom(session, runtime, tenant_id, order)
         if order.batch:
-            return _submit_batch(runtime, session, asker, TRAIN, trainings(session, runtime, asker.tenant_id, found, order))
-        job, ready = training(session, runtime, asker.tenant_id, found[0], order)
+            return _submit_batch(runtime, session, asker, TRAIN, trainings(session, runtime, tenant_id, found, order))
+        job, ready = made or training(session, runtime, tenant_id, found[0].name, order, lambda: Store(session, found[0].id))
         ready.require()
         [row] = _rows(runtime, session, asker, [(found[0], job)])
         return _submit_one(runtime, session, row)
 
-    return _once(runtime, asker, place)
+    def ahead(session: Session) -> tuple[TrainJob, Readiness]:
+        [name], source = order.entities, str(order.source)
+        return training(session, runtime, tenant_id, name, order, lambda: reach(session, runtime, tenant_id, name, source))
+
+    return _looked_up(runtime, asker, ahead, place) if is_outside(order.source) and not order.batch else _once(runtime, asker, place)
 
 
 def pretrain(runtime: Runtime, asker: Asker, order: PretrainOrder) -> Submitted:
@@ -76,7 +99,7 @@ def pretrain(runtime: Runtime, asker: Asker, order: PretrainOrder) -> Submitted:
     """
 
     def place(session: Session) -> Submitted:
-        found = _entities(session, asker.tenant_id, order.entities)
+        found = _whom(session, runtime, asker.tenant_id, order)
         job = pretraining(session, runtime, found, order)
         require_free(session, asker.tenant_id, order.name)
         holder = entities.put(session, asker.tenant_id, order.name, kind=BASE)
@@ -95,9 +118,8 @@ def predict(runtime: Runtime, asker: Asker, order: PredictOrder) -> Submitted:
     def place(session: Session) -> Submitted:
         if order.batch:
             return _predict_batch(runtime, session, asker, order)
-        asked = resolve(
-            session, asker.tenant_id, order.entities[0], order.targets[0], order.horizon, order.level, order.version, order.future
-        )
+        entity, target = order.entities[0], order.targets[0]
+        asked = resolve(session, runtime, asker.tenant_id, PredictJob(entity, target, *_left_open(order)))
         answer = known(runtime, session, asked)
         if answer is not None:
             return Submitted(answer[0], forecast=answer[1])
@@ -110,46 +132,67 @@ def what_if(runtime: Runtime, asker: Asker, job: WhatIfJob) -> Submitted:
     """Queue a what-if. Raises NotFound, NoActiveVersion, SpecInvalid, OverQuota, Saturated, KeyReused."""
 
     def place(session: Session) -> Submitted:
-        asked = resolve(session, asker.tenant_id, job.entity, job.target, job.horizon, job.level, job.version, job.future)
+        asked = resolve(session, runtime, asker.tenant_id, job)
         require_changeable(asked.answering, job.scenarios)
-        effective = replace(job, horizon=asked.horizon, level=asked.level)
+        effective = replace(job, horizon=asked.horizon, level=asked.level, source=asked.source)
         return _submit_one(runtime, session, _asking(runtime, asker, asked, effective))
 
     return _once(runtime, asker, place)
 
 
 def backtest(runtime: Runtime, asker: Asker, order: BacktestOrder) -> Submitted:
-    """Queue a backtest. Raises NotFound, NoActiveVersion, Conflict, SpecInvalid, InsufficientData, OverQuota, Saturated, KeyReused."""
+    """Queue a backtest.
 
-    def place(session: Session) -> Submitted:
+    Raises NotFound, NoActiveVersion, Conflict, SpecInvalid, InsufficientData, SourceUnavailable, SourceUnreadable, OverQuota, Saturated,
+    KeyReused.
+    """
+
+    def ahead(session: Session) -> tuple[Known, BacktestJob]:
         [entity] = _entities(session, asker.tenant_id, [order.entity])
-        job = backtesting(session, runtime, asker.tenant_id, entity, order)
+        return entity, backtesting(session, runtime, asker.tenant_id, entity, order)
+
+    def place(session: Session, made: tuple[Known, BacktestJob]) -> Submitted:
+        entity, job = made
         return _submit_one(runtime, session, _row(runtime, asker, entity.id, job, None))
 
-    return _once(runtime, asker, place)
+    return _looked_up(runtime, asker, ahead, place)
 
 
 def watch(runtime: Runtime, asker: Asker, order: WatchOrder) -> Submitted:
-    """Queue the training of a detector. Raises NotFound, SpecInvalid, InsufficientData, OverQuota, Saturated, KeyReused."""
+    """Queue the training of a detector. An entity that only a source knows is made.
 
-    def place(session: Session) -> Submitted:
-        [entity] = _entities(session, asker.tenant_id, [order.entity])
-        job = watching(session, entity, order)
+    Raises NotFound, SpecInvalid, InsufficientData, SourceUnavailable, SourceUnreadable, OverQuota, Saturated, KeyReused.
+    """
+
+    def ahead(session: Session) -> AnomalyTrainJob:
+        unmade = [Known(0, order.entity, None)]  # of a source only the name counts
+        [entity] = unmade if is_outside(order.source) else _entities(session, asker.tenant_id, [order.entity])
+        return watching(measurable(session, runtime, asker.tenant_id, entity, order.source), order)
+
+    def place(session: Session, job: AnomalyTrainJob) -> Submitted:
+        [entity] = _entities(session, asker.tenant_id, [order.entity], made=is_outside(order.source))
         model = registry.ensure_model(session, asker.tenant_id, entity.id, job.model, ANOMALY)
         return _submit_one(runtime, session, _row(runtime, asker, entity.id, job, model.id))
 
-    return _once(runtime, asker, place)
+    return _looked_up(runtime, asker, ahead, place)
 
 
 def detect(runtime: Runtime, asker: Asker, order: DetectOrder) -> Submitted:
-    """Queue a detection. Raises NotFound, NoActiveVersion, Conflict, SpecInvalid, InsufficientData, OverQuota, Saturated, KeyReused."""
+    """Queue a detection.
 
-    def place(session: Session) -> Submitted:
-        job, held = judging(session, asker.tenant_id, order)
+    Raises NotFound, NoActiveVersion, Conflict, SpecInvalid, InsufficientData, SourceUnavailable, SourceUnreadable, OverQuota, Saturated,
+    KeyReused.
+    """
+
+    def ahead(session: Session) -> tuple[AnomalyDetectJob, registry.Answering]:
+        return judging(session, runtime, asker.tenant_id, order)
+
+    def place(session: Session, made: tuple[AnomalyDetectJob, registry.Answering]) -> Submitted:
+        job, held = made
         row = _row(runtime, asker, held.entity_id, job, held.model_id)
         return _submit_one(runtime, session, replace(row, spec_hash=digest(row.spec, held.version_id, held.data_rev)))
 
-    return _once(runtime, asker, place)
+    return _looked_up(runtime, asker, ahead, place)
 
 
 def retry(runtime: Runtime, asker: Asker, job_id: str) -> Submitted:
@@ -183,10 +226,27 @@ def _cancelled(session: Session, job: Job) -> int:
 
 def _predict_batch(runtime: Runtime, session: Session, asker: Asker, order: PredictOrder) -> Submitted:
     found = _entities(session, asker.tenant_id, order.entities)
-    jobs = [
-        (entity, PredictJob(entity.name, target, order.horizon, order.level, order.version)) for entity in found for target in order.targets
-    ]
+    require(session, runtime, asker.tenant_id, order.source)
+    pairs = [(entity, target) for entity in found for target in order.targets]
+    own = registry.sources(session, asker.tenant_id, [(entity.id, target) for entity, target in pairs]) if runtime.sources.configs else {}
+    asked = [replace(order, source=order.source or own.get((entity.id, target))) for entity, target in pairs]
+    jobs = [(pair[0], PredictJob(pair[0].name, pair[1], *_left_open(each))) for pair, each in zip(pairs, asked, strict=True)]
     return _submit_batch(runtime, session, asker, BATCH, jobs, shape_key=JOINED)
+
+
+def _left_open(order: PredictOrder) -> tuple[int | None, float | None, str | None, Ahead | None, str | None]:
+    """What a prediction may leave for the version to say, in the order of PredictJob."""
+    return order.horizon, order.level, order.version, order.future, order.source
+
+
+def _looked_up(runtime: Runtime, asker: Asker, ahead: Callable[[Session], Made], place: Callable[[Session, Made], Submitted]) -> Submitted:
+    """Look up and measure first, in no transaction: a source may take its time. What the key was answered with is not measured again."""
+    with runtime.sessions() as session:
+        recalled = _recalled(session, asker)
+        if recalled is not None:
+            return recalled
+        made = ahead(session)
+    return _once(runtime, asker, lambda session: place(session, made))
 
 
 def _once(runtime: Runtime, asker: Asker, place: Callable[[Session], Submitted]) -> Submitted:
@@ -312,8 +372,16 @@ def require_free(session: Session, tenant_id: str, name: str) -> None:
         raise SpecInvalid("name", name, f"an entity of this name is there, of kind {there.kind or 'none'}; give the base a name of its own")
 
 
-def _entities(session: Session, tenant_id: str, names: Sequence[str]) -> list[Known]:
-    """All of them, in the order named, or NotFound for the first that is missing."""
+def _whom(session: Session, runtime: Runtime, tenant_id: str, order: TrainOrder | PretrainOrder) -> list[Known]:
+    """Whom a training learns from. Raises NotFound, SpecInvalid for a source that the tenant has not."""
+    require(session, runtime, tenant_id, order.source)
+    return _entities(session, tenant_id, order.entities, made=is_outside(order.source))
+
+
+def _entities(session: Session, tenant_id: str, names: Sequence[str], *, made: bool = False) -> list[Known]:
+    """All of them, in the order named; those that are missing are made, or NotFound for the first of them."""
+    if made:
+        entities.ensure(session, tenant_id, names)
     found = entities.find_many(session, tenant_id, names)
     missing = next((name for name in names if name not in found), None)
     if missing is not None:

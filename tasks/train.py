@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.orm import Session
 
-from db import entities, observations, registry
+from db import entities, registry
 from db.errors import NotFound
-from db.models import Entity, Json, Version
-from db.sources import stored
+from db.models import Json, Version
 from ml import artifact
 from ml.errors import ArtefactCorrupt, ModelError
 from ml.fitted import Base, Case, Epoch, Fitted
@@ -22,8 +21,10 @@ from ml.series import RawChannels
 from ml.spec import ModelSpec
 from ml.trainer import fit, prepare
 from tasks.execute import Work
+from tasks.history import fetch
 from tasks.jobs import TrainJob
 from tasks.readiness import measured, since
+from tasks.sources import Place, at, origin
 from tasks.status import finish_at
 from tasks.workshop import Workshop, no_memory_left
 
@@ -121,10 +122,10 @@ def _prepare(shop: Workshop, work: Work) -> Case:
     job = TrainJob.from_dict(work.job.spec)
     work.progress("fetch", fraction=0.0)
     with shop.sessions() as session:
-        entity = entities.get(session, work.job.tenant_id, job.entity)
+        place = at(session, shop.runtime, work.job.tenant_id, entities.get(session, work.job.tenant_id, job.entity), job.source)
         # Asked again here: an item of a batch was accepted unmeasured, and rows may have gone since.
-        measured(session, entity, recipe(job.recipe, shop.runtime.recipes), job.spec, job.look_back_hours).require()
-        raw = history(session, entity, job.spec, job.look_back_hours)
+        measured(place, recipe(job.recipe, shop.runtime.recipes), job.spec, job.look_back_hours).require()
+        raw = history(place, job.spec, job.look_back_hours)
     work.progress("prepare", fraction=0.02)
     return prepare(job.entity, raw, job.spec, _base(shop, work, job))
 
@@ -138,11 +139,11 @@ def _base(shop: Workshop, work: Work, job: TrainJob) -> Base | None:
     return shop.base(pinned)
 
 
-def history(session: Session, entity: Entity, spec: ModelSpec, look_back_hours: float | None) -> RawChannels:
+def history(place: Place, spec: ModelSpec, look_back_hours: float | None) -> RawChannels:
     """The rows of every channel, as far back as the job looks."""
-    held = observations.coverage(session, entity.id, channels=spec.targets)
+    held = place.coverage(spec.targets)
     begin = since((c.last for c in held.values()), look_back_hours)
-    return stored.fetch(session, entity.id, spec.channels, since=begin)
+    return fetch(place, spec.channels, since=begin)
 
 
 def figures(epoch: Epoch) -> Json:
@@ -193,6 +194,7 @@ def _version(shop: Workshop, work: Work, job: TrainJob, case: Case, fitted: Fitt
         data_from=fitted.data_from,
         data_until=fitted.data_until,
         reference=reference_of(case, fitted, work.alive).as_dict(),
+        source=origin(job.source),
     )
 
 

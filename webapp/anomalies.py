@@ -20,6 +20,7 @@ from webapp.schemas.fields import iso, moment
 from webapp.schemas.jobs import Job
 from webapp.schemas.parameters import IDEMPOTENCY_KEY, PREFER, SUBMITTED, WAITED
 from webapp.schemas.submissions import Asked
+from webapp.selection import require_makeable
 
 blp = Blueprint("anomalies", __name__, description="What is unusual of an entity")
 
@@ -28,13 +29,14 @@ blp = Blueprint("anomalies", __name__, description="What is unusual of an entity
 @blp.reads(IDEMPOTENCY_KEY)
 @blp.arguments(wire.WatchIn)
 @blp.response(202, Job, headers=SUBMITTED, description="The job stands, and will reach its end. `deduplicated`: it stood already.")
-@blp.refuses("entity_not_found", "insufficient_data", "quota_exceeded", "queue_saturated")
+@blp.refuses("entity_not_found", "insufficient_data", "quota_exceeded", "queue_saturated", "source_unavailable", "source_unreadable")
 def train_detector(asked: Asked[WatchOrder]) -> Response:
     """Learn what is usual of an entity
 
     A detector is a model of kind `anomaly`: it has versions, is activated, rolled back, exported and erased like every other. It needs
     no labels. A channel that the entity does not have is refused, and the answer names those that it has.
     """
+    require_makeable(asked.order.source, [asked.order.entity])
     return accepted(submit.watch(runtime(), asker(asked.metadata), asked.order))
 
 
@@ -44,7 +46,7 @@ def train_detector(asked: Asked[WatchOrder]) -> Response:
 @blp.response(202, Job, headers=WAITED, description="The job stands; its `result` is still null.")
 @blp.alt_response(200, schema=Job, headers=WAITED, description="The job ended within `Prefer: wait=n`.", success=True)
 @blp.refuses("entity_not_found", "model_not_found", "version_not_found", "version_pruned", "no_active_version")
-@blp.refuses("insufficient_data", "quota_exceeded", "queue_saturated")
+@blp.refuses("insufficient_data", "quota_exceeded", "queue_saturated", "source_unavailable", "source_unreadable")
 def detect_anomalies(asked: Asked[DetectOrder]) -> Response:
     """Judge the rows of a stretch of time
 

@@ -30,7 +30,7 @@ _INERT = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none';
 @blp.response(202, Job, headers=WAITED, description="The job stands; its `result` is still null.")
 @blp.alt_response(200, schema=Job, headers=WAITED, description="The job ended within `Prefer: wait=n`.", success=True)
 @blp.refuses("entity_not_found", "model_not_found", "version_not_found", "version_pruned", "no_active_version")
-@blp.refuses("insufficient_data", "quota_exceeded", "queue_saturated")
+@blp.refuses("insufficient_data", "quota_exceeded", "queue_saturated", "source_unavailable", "source_unreadable")
 def backtest(asked: Asked[BacktestOrder]) -> Response:
     """Try a recipe or a version on the past
 

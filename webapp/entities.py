@@ -8,11 +8,13 @@ from typing import Any
 from flask import Response, request
 
 from db import entities, observations
+from db.entities import Known
 from db.models import Entity
 from db.observations import Row
 from ml.recipes import recipe
 from tasks.erase import follow
 from tasks.readiness import readiness
+from tasks.sources import is_outside, measurable
 from webapp.bodies import whole_body
 from webapp.context import runtime, tenant_id
 from webapp.contract import Blueprint
@@ -162,12 +164,16 @@ def _read_mark(mark: Any) -> tuple[str, datetime]:
 @blp.route("/entities/<name:entity>/readiness")
 @blp.arguments(wire.ReadinessQuery, location="query")
 @blp.response(200, wire.Readiness)
-@blp.refuses("entity_not_found")
+@blp.refuses("entity_not_found", "source_unavailable", "source_unreadable")
 def get_readiness(query: dict[str, Any], entity: str) -> dict[str, Any]:
-    """Measure every data requirement of a recipe: have, need, and when it will be met"""
-    preset = recipe(query["recipe"], runtime().recipes)
+    """Measure every data requirement of a recipe: have, need, and when it will be met
+
+    With `source` the entity need not be known here. Sources of files are measured by workers alone, and refused.
+    """
+    preset, source = recipe(query["recipe"], runtime().recipes), query["source"]
     with runtime().sessions() as session:
-        ready = readiness(session, entities.get(session, tenant_id(), entity), preset, query["target"], {}, None)
+        there = Known(0, entity, None) if is_outside(source) else entities.get(session, tenant_id(), entity)
+        ready = readiness(measurable(session, runtime(), tenant_id(), there, source), preset, query["target"], {}, None)
     return {
         "entity": entity,
         "recipe": query["recipe"],

@@ -28,7 +28,7 @@ from webapp.schemas import models as wire
 from webapp.schemas.jobs import Job
 from webapp.schemas.pages import PageQuery
 from webapp.schemas.parameters import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, SUBMITTED, always
-from webapp.selection import named
+from webapp.selection import named, require_makeable
 
 blp = Blueprint("models", __name__, description="Lineages of trained versions, and which one serves")
 
@@ -42,6 +42,7 @@ _NO_BASE = ("model_not_found", "version_not_found", "version_pruned", "no_active
 @blp.arguments(wire.TrainIn)
 @blp.response(202, Job, headers=SUBMITTED, description="The job stands, and will reach its end. `deduplicated`: it stood already.")
 @blp.refuses(*_NO_BASE, "entity_not_found", "insufficient_data", "quota_exceeded", "queue_saturated")
+@blp.refuses("source_unavailable", "source_unreadable")
 def train(asked: wire.TrainAsked) -> Response:
     """Train one entity, or a batch of them
 
@@ -50,6 +51,7 @@ def train(asked: wire.TrainAsked) -> Response:
     With `base` it starts from a network that was learned elsewhere, and takes over its shape.
     """
     order = replace(asked.order, entities=named(asked.whom))
+    require_makeable(order.source, order.entities)
     return accepted(submit.train(runtime(), asker(asked.metadata), order))
 
 
@@ -67,6 +69,7 @@ def pretrain(asked: wire.PretrainAsked) -> Response:
     than two left the job fails.
     """
     order = replace(asked.order, entities=named(asked.whom))
+    require_makeable(order.source, order.entities)
     return accepted(submit.pretrain(runtime(), asker(asked.metadata), order))
 
 

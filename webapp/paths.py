@@ -26,13 +26,13 @@ def name_schema(_: Any) -> dict[str, Any]:
     return {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH}
 
 
-def require_nameable(entity: str) -> None:
-    """An entity can be made under this name. Raises Refusal."""
+def require_nameable(entity: str, where: str = "/path/entity") -> None:
+    """An entity can be made under this name. `where` the request has it, as a JSON pointer. Raises Refusal."""
     segments = entity.split("/")
     if RESERVED & set(segments[1:]):
-        raise invalid(fault("/path/entity", "reserved", f"After a slash these are taken: {', '.join(sorted(RESERVED))}."))
+        raise invalid(fault(where, "reserved", f"After a slash these are taken: {', '.join(sorted(RESERVED))}."))
     if not all(segments) or {".", ".."} & set(segments):
-        raise invalid(fault("/path/entity", "invalid", "No empty segment, and none that is . or .., which clients and proxies remove."))
+        raise invalid(fault(where, "invalid", "No empty segment, and none that is . or .., which clients and proxies remove."))
 
 
 def watch_paths(app: Flask) -> None:

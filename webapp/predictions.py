@@ -9,9 +9,11 @@ from flask import Response
 
 from db import entities, forecasts
 from db.errors import NotFound
+from db.models import Version
 from tasks import submit
 from tasks.jobs import WhatIfJob
 from tasks.orders import PredictOrder
+from tasks.questions import fresh_s
 from webapp.answers import accepted, answered, asker
 from webapp.context import runtime, tenant_id
 from webapp.contract import Blueprint
@@ -81,5 +83,5 @@ def get_forecast(entity: str, target: str) -> dict[str, Any]:
         found = forecasts.newest(session, tenant_id(), asked.id, target)
         if found is None:
             raise NotFound("forecast", f"{entity} {target}")
-        kept_s = runtime().settings.forecast_ttl_s
+        kept_s = fresh_s(runtime(), session.get_one(Version, found.version_id).source)
         return found.body | {"cached": True, "stale": not forecasts.stands(session, found, asked.data_rev, kept_s)}

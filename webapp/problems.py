@@ -28,6 +28,7 @@ RETRY_AFTER = {
     "job_not_finished": 1,
     "quota_exceeded": 10,
     "queue_saturated": 30,
+    "source_unavailable": 10,
     "unavailable": 5,
     "too_many_streams": 10,
     "streams_saturated": 10,
@@ -144,7 +145,7 @@ def _spec_pointer(field: str) -> str:
     steps = field.split(".")
     if request.method == "GET" or steps[0] in request.args:
         return pointer("query", *steps)
-    outside = steps[0] in g.get("body_keys", ()) or steps[0] in ("recipe", "target", "channels", "hours")
+    outside = steps[0] in g.get("body_keys", ()) or steps[0] in ("recipe", "target", "channels", "hours", "source")
     return pointer(*steps) if outside else pointer("spec", *steps)
 
 

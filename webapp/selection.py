@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from db import entities
 from db.errors import NotFound
 from tasks.orders import BASE
+from tasks.sources import is_outside
 from webapp.context import runtime, tenant_id
+from webapp.paths import require_nameable
 from webapp.problems import fault, invalid
 from webapp.schemas.models import Selection
 
@@ -24,6 +26,13 @@ def named(whom: Selection) -> tuple[str, ...]:
         field = "entities" if whom.selector is None else "selector"
         raise invalid(fault(f"/{field}", "too_long", f"{len(names)} entities; one batch may hold {most}."))
     return names
+
+
+def require_makeable(source: str | None, names: Sequence[str]) -> None:
+    """An entity that only a source knows is made, so its name must be one that paths can hold. Raises Refusal."""
+    if is_outside(source):
+        for name in names:
+            require_nameable(name, "/entity" if len(names) == 1 else "/entities")
 
 
 def _found(selector: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from tasks.alarms import ANOMALY, HOURS, RECIPE, DetectOrder, WatchOrder
 from webapp.schemas.fields import In, Moment, Name, Out, Real, Several, Text, Whole, Word
 from webapp.schemas.pages import PageQuery, page_of
 from webapp.schemas.shapes import DATE_TIME, MODEL_ID, SEMVER, shaped
-from webapp.schemas.submissions import Asked, Submission
+from webapp.schemas.submissions import SOURCE, SOURCE_OF_VERSION, SOURCE_TOLD, Asked, Submission
 
 SEVERITIES = ("warning", "critical")
 _ENTITY = {"description": "Who is watched."}
@@ -98,6 +98,8 @@ class WatchIn(Submission):
         metadata={"description": "Only rows of so many hours before the newest one; the recipe's by default. More is better."},
     )
 
+    source = Name(load_default=None, allow_none=True, metadata=SOURCE)
+
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> Asked[WatchOrder]:
         metadata, channels = data.pop("metadata"), data.pop("channels")
@@ -124,6 +126,8 @@ class DetectIn(Submission):
         1_000_000,
         metadata={"description": "Hours before `to`, or before the newest row where that is earlier.", "default": HOURS},
     )
+
+    source = Name(load_default=None, allow_none=True, metadata=SOURCE_OF_VERSION)
 
     @validates_schema
     def one_of_two(self, data: dict[str, Any], **_: Any) -> None:
@@ -217,6 +221,7 @@ class AnomalyTrainSpec(Out):
     model = fields.String(metadata={"description": "Name of the detector."})
     activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
     look_back_hours = fields.Float(allow_none=True)
+    source = fields.String(metadata=SOURCE_TOLD)
     spec = fields.Dict(metadata=shaped("DetectorSpec"))
 
 
@@ -228,6 +233,7 @@ class AnomalyDetectSpec(Out):
     version = fields.String(allow_none=True, metadata={"description": "Null: the one that is active when the job runs."})
     begin = fields.String(data_key="from", metadata=DATE_TIME)
     end = fields.String(data_key="to", allow_none=True, metadata=DATE_TIME | {"description": "Null: up to the newest row."})
+    source = fields.String(metadata=SOURCE_TOLD)
 
 
 class AnomalyTrainResult(Out):

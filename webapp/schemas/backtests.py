@@ -10,7 +10,7 @@ from tasks.orders import FOLDS, BacktestOrder
 from webapp.schemas.fields import Moment, Name, Out, Real, Text, Whole
 from webapp.schemas.models import SpecIn
 from webapp.schemas.shapes import DATE_TIME, FORECASTERS, MODEL_ID, SEMVER, SOMETIMES, shaped
-from webapp.schemas.submissions import Asked, Submission
+from webapp.schemas.submissions import SOURCE_OF_VERSION, SOURCE_TOLD, Asked, Submission
 
 MOST_FOLDS = 20
 #: Members that only a backtest of a recipe has, and only one of a version, as the body names them.
@@ -52,6 +52,11 @@ class BacktestIn(Submission):
         metadata={"description": "Of a version: forecast rows from here on. By default those that came after its training's."},
     )
     end = Moment(data_key="to", allow_none=True, metadata={"description": "Of a version: and before this. By default all."})
+    source = Name(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": f"{SOURCE_OF_VERSION['description']} Of a recipe, by default our own."},
+    )
 
     @validates_schema
     def one_of_two(self, data: dict[str, Any], **_: Any) -> None:
@@ -92,6 +97,7 @@ class BacktestSpec(Out):
     )
     begin = fields.String(data_key="from", allow_none=True, metadata=DATE_TIME)
     end = fields.String(data_key="to", allow_none=True, metadata=DATE_TIME)
+    source = fields.String(metadata=SOURCE_TOLD)
 
 
 def _numbers(about: str, **more: Any) -> fields.List[Any]:

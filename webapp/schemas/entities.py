@@ -136,6 +136,8 @@ class ReadinessQuery(In):
         metadata={"description": "Channel to forecast; the recipe's first by default, and of a `joint` recipe all that are there."},
     )
 
+    source = Name(load_default=None, metadata={"description": "Measure what a source has; by default our own observations."})
+
 
 class Readiness(Out):
     """Every data requirement of a recipe, measured."""

@@ -9,6 +9,7 @@ from tasks.problems import CATALOGUE
 from webapp.schemas.fields import Decimal, In, Name, Out, Word
 from webapp.schemas.pages import PageQuery, page_of
 from webapp.schemas.shapes import DATE_TIME, MODEL_ID, SEMVER, SOMETIMES, numbered, shaped
+from webapp.schemas.submissions import SOURCE_TOLD
 
 KINDS = ("train", "pretrain", "import", "predict", "what_if", "backtest", "anomaly_train", "anomaly_detect")
 #: As the ledger keeps them.
@@ -26,6 +27,8 @@ OUTCOMES = (
     "insufficient_data",
     "artefact_corrupt",
     "storage_full",
+    "source_unavailable",
+    "source_unreadable",
     "internal",
     *(code for code, kind in CATALOGUE.items() if kind.in_jobs_only),
 )
@@ -51,6 +54,7 @@ class TrainSpec(Out):
     activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
     look_back_hours = fields.Float(allow_none=True)
     base = fields.Dict(allow_none=True, metadata=shaped("BaseRef", description="The network to start from; null: from none."))
+    source = fields.String(metadata=SOURCE_TOLD)
     spec = fields.Dict(metadata=shaped("Spec"))
 
 
@@ -63,6 +67,7 @@ class PretrainSpec(Out):
     entities = fields.List(fields.String(), metadata={"description": "Those it is to be learned from."})
     activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
     look_back_hours = fields.Float(allow_none=True)
+    source = fields.String(metadata=SOURCE_TOLD)
     spec = fields.Dict(metadata=shaped("Spec"))
 
 
@@ -91,6 +96,7 @@ class PredictSpec(Out):
         values=fields.List(fields.Float()),
         metadata={"description": "By channel, the values ahead that the request brought; null: what is stored counts."},
     )
+    source = fields.String(metadata=SOURCE_TOLD)
 
 
 class WhatIfSpec(PredictSpec):

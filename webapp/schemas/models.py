@@ -14,7 +14,7 @@ from tasks.orders import BASE, FEWEST, BaseOrder, PretrainOrder, TrainOrder
 from webapp.schemas.fields import Flag, In, Moment, Name, Out, Plain, Real, Several, Text, Whole, Word
 from webapp.schemas.pages import PageQuery, page_of
 from webapp.schemas.shapes import FORECASTERS, MODEL_ID, SEMVER, SOMETIMES, shaped
-from webapp.schemas.submissions import Asked, Submission
+from webapp.schemas.submissions import SOURCE, Asked, Submission
 
 #: Entities that one request can name; the setting MAX_BATCH may allow fewer.
 MOST_ENTITIES = 100_000
@@ -204,6 +204,7 @@ class Learning(In):
         allow_none=True,
         metadata={"description": "Only rows of so many hours before the newest one; the recipe's by default."},
     )
+    source = Name(load_default=None, allow_none=True, metadata=SOURCE)
 
 
 class TrainIn(Whom, Learning):
@@ -403,6 +404,9 @@ class Version(Out):
     warnings = fields.List(fields.Dict(metadata=shaped("Notice")))
     data_from = Moment(allow_none=True, metadata={"description": "First observation it learned from; null of an imported base."})
     data_until = Moment(allow_none=True, metadata={"description": "Last observation it learned from; null of an imported base."})
+    source = fields.String(
+        allow_none=True, metadata={"description": "Where its training read, and its forecasts read too; null: our own observations."}
+    )
     artefact = fields.Method("_artefact", metadata=shaped("Artefact"))
     created_at = Moment()
     pruned_at = Moment(allow_none=True, metadata={"description": "Since when its artefact is gone."})

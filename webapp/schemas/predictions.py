@@ -14,7 +14,7 @@ from tasks.orders import PredictOrder
 from webapp.schemas.fields import Flag, In, Name, Out, Real, Several, Text, Whole, Word
 from webapp.schemas.models import Selection, Whom
 from webapp.schemas.shapes import DATE_TIME, FORECASTERS, MODEL_ID, SEMVER, SOMETIMES, shaped
-from webapp.schemas.submissions import Asked, Submission
+from webapp.schemas.submissions import SOURCE_OF_VERSION, Asked, Submission
 
 #: Least and most of what ModelSpec allows.
 HORIZON = (1, 168)
@@ -29,6 +29,11 @@ _FUTURE = {
     "for this answer alone. Only channels that the version knows ahead (`future_covariates` of its spec). Such an answer is not taken from "
     "the cache, not put there, and does not become the entity's newest forecast.",
     "maxProperties": MOST_INPUTS,
+}
+
+_SOURCE = {
+    "description": f"{SOURCE_OF_VERSION['description']} An answer from another one is not taken from the cache, not put there, and does "
+    "not become the entity's newest forecast."
 }
 
 
@@ -65,6 +70,7 @@ class PredictIn(Submission):
     level = Real(*LEVEL, load_default=None, allow_none=True, metadata=_LEVEL)
     version = Text(low=1, high=40, load_default=None, allow_none=True, metadata=_VERSION)
     future = Ahead()
+    source = Name(load_default=None, allow_none=True, metadata=_SOURCE)
 
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> Asked[PredictOrder]:
@@ -85,6 +91,7 @@ class PredictBatchIn(Whom):
     targets = Several(Name(), 1, 50, required=True, metadata={"description": "Channels to forecast."})
     horizon = Whole(*HORIZON, load_default=None, allow_none=True, metadata=_HORIZON)
     level = Real(*LEVEL, load_default=None, allow_none=True, metadata=_LEVEL)
+    source = Name(load_default=None, allow_none=True, metadata=_SOURCE)
 
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> BatchAsked:
@@ -150,6 +157,7 @@ class WhatIfIn(Submission):
     level = Real(*LEVEL, load_default=None, allow_none=True, metadata=_LEVEL)
     version = Text(low=1, high=40, load_default=None, allow_none=True, metadata=_VERSION)
     future = Ahead()
+    source = Name(load_default=None, allow_none=True, metadata=_SOURCE)
     scenarios = Several(fields.Nested(ScenarioIn), 1, 20, required=True)
     bounds = Word("clamp", "reject", "warn", load_default="warn", metadata={"description": "For values that were never observed."})
     include_baseline = Flag(

@@ -19,6 +19,20 @@ class Asked(Generic[Order]):
     metadata: Mapping[str, Any]
 
 
+#: Of a training.
+SOURCE = {
+    "description": "Where the observations are: a source that the operator named, or `stored`, our own, which is the default. An entity "
+    "that only the source knows is made."
+}
+#: Of what a version is asked.
+SOURCE_OF_VERSION = {
+    "description": "Where the observations are: a source that the operator named, or `stored`, our own; by default where the version's "
+    "training read them."
+}
+#: As a job tells it.
+SOURCE_TOLD = {"sometimes": True, "description": "The source that was named; left out where none was."}
+
+
 class Submission(In):
     """What every submission may carry."""
 

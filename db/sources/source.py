@@ -1,0 +1,109 @@
+"""What every source answers: rows of an entity's channels, how many there are, and whether it is well. Imports no numeric library."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+from db.observations import Coverage
+
+#: Moments in milliseconds since 1970 (UTC), oldest first, and the values at them: arrays that numpy reads where they lie.
+Points = tuple["array[int]", "array[float]"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What a channel is called there, and how its numbers become ours: value × scale + offset."""
+
+    #: Fleets name one thing differently. Of several that are there the first that is not null counts.
+    fields: tuple[str, ...]
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class Whom(NamedTuple):
+    """Whose rows are meant."""
+
+    #: As clients name it.
+    entity: str
+    #: The tenant's name, for sources that hold several tenants' rows.
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A source that answered."""
+
+    #: Seconds by which it is behind what it follows; None where it follows nothing, or nobody can tell.
+    lag_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one reading may cost."""
+
+    #: Most rows of one answer.
+    max_rows: int
+    #: Longest wait for a connection, and for a statement.
+    timeout_s: float
+
+
+class Source(Protocol):
+    """Every method raises SourceUnavailable where the source is away (it may be tried again), SourceUnreadable where it cannot be read."""
+
+    def fetch(
+        self,
+        whom: Whom,
+        channels: Sequence[str],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        last_rows: int | None = None,
+    ) -> dict[str, Points]:
+        """Each channel's points from `since` on and before `until`. `last_rows` keeps the newest; a channel without rows comes empty.
+
+        Raises SourceLagging too: what is too far behind is not learned from.
+        """
+
+    def coverage(self, whom: Whom, channels: Collection[str] | None = None, since: datetime | None = None) -> dict[str, Coverage]:
+        """Of each channel that has a row."""
+
+    def entities(self, tenant: str, most: int) -> list[str]:
+        """Names of those that have rows there, at most so many, in order."""
+
+    def health(self) -> Health:
+        """Whether it answers, and how far behind it is."""
+
+    def sought(self, whom: Whom, since: datetime | None = None) -> str:
+        """Where rows of the entity were looked for, in words: for whoever finds none."""
+
+    def close(self) -> None:
+        """Let go of its connections."""
+
+
+def milliseconds(at: Any) -> int:
+    """Since 1970. One without an offset is in UTC. Raises TypeError for what is no moment, as a column of another type holds."""
+    if not isinstance(at, datetime):
+        raise TypeError(f"{type(at).__name__} is no moment")
+    return ((at if at.tzinfo is not None else at.replace(tzinfo=UTC)) - _EPOCH) // _MS
+
+
+def moment(ms: int) -> datetime:
+    return _EPOCH + ms * _MS
+
+
+def empty() -> Points:
+    return array("q"), array("d")
+
+
+def finite(number: Any, channel: Channel) -> float | None:
+    """The channel's number as ours; None for what is no finite number. Raises ValueError for what is no number at all."""
+    value = float(number) * channel.scale + channel.offset
+    return value if math.isfinite(value) else None
