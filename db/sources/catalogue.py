@@ -80,8 +80,28 @@ class SqlConfig(Config):
         _require(self.name, "value", self.value, bool(self.label) == bool(self.value), "a long table has both label and value")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfluxConfig(Config):
+    """A measurement of an InfluxDB 1.x, or of a later one that answers in InfluxQL."""
+
+    kind: ClassVar[str] = "influx"
+    url: str
+    database: str
+    measurement: str
+    #: The tag that says whose a point is, and the one that says which tenant's, if there is one.
+    tag: str
+    tenant_tag: str = ""
+    username: str = ""
+    password: str = _secret()
+    #: A condition that points have to meet, in InfluxQL.
+    where: str = ""
+
+    def __post_init__(self) -> None:
+        _require(self.name, "url", self.url, self.url.startswith(("http://", "https://")), "begins with http:// or https://")
+
+
 #: By `kind` in the file.
-KINDS: Mapping[str, type[Config]] = {kind.kind: kind for kind in (SqlConfig,)}
+KINDS: Mapping[str, type[Config]] = {kind.kind: kind for kind in (SqlConfig, InfluxConfig)}
 
 
 def read(content: str) -> Mapping[str, Config]:

@@ -12,7 +12,10 @@ from db.sources.catalogue import Config
 from db.sources.source import Limits, Source
 
 #: Where each kind is read. Imported by name when first needed: the web process has no numeric library, and nobody has every driver.
-_READERS: Mapping[str, tuple[str, str]] = {"sql": ("db.sources.sql", "SqlSource")}
+_READERS: Mapping[str, tuple[str, str]] = {
+    "sql": ("db.sources.sql", "SqlSource"),
+    "influx": ("db.sources.influx", "InfluxSource"),
+}
 
 
 class Sources:

@@ -1,0 +1,181 @@
+"""InfluxDB 1.x as a source, in InfluxQL over HTTP; 2.x and 3.x answer the same path for clients of 1.x. Imports no library at all.
+
+Measurements, tags and fields are the operator's words, always quoted; entities and moments are always bound.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from db.errors import SourceUnreadable
+from db.observations import Coverage
+from db.sources.catalogue import InfluxConfig
+from db.sources.http import Http
+from db.sources.source import Channel, Health, Limits, Points, Whom, empty, finite, milliseconds, moment
+
+_NS_PER_MS = 1_000_000
+#: What one series of an answer holds: the names of its columns, and its rows.
+Rows = tuple[list[str], list[list[Any]]]
+
+
+class InfluxSource:
+    """One measurement, in which a tag says whose a point is."""
+
+    def __init__(self, config: InfluxConfig, limits: Limits) -> None:
+        self._config = config
+        self._limits = limits
+        self._http = Http(config.name, config.url, limits.timeout_s, user=config.username, password=config.password)
+
+    def fetch(
+        self,
+        whom: Whom,
+        channels: Sequence[str],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        last_rows: int | None = None,
+    ) -> dict[str, Points]:
+        found = {name: empty() for name in channels}
+        there = {name: self._config.channels[name] for name in channels if name in self._config.channels}
+        groups = [there] if last_rows is None else [{name: channel} for name, channel in there.items()]
+        for group in groups:
+            if group:
+                self._gather(group, self._selected(group, whom, since, until, last_rows), found, backwards=last_rows is not None)
+        return found
+
+    def coverage(self, whom: Whom, channels: Collection[str] | None = None, since: datetime | None = None) -> dict[str, Coverage]:
+        wanted = [name for name in self._config.channels if channels is None or name in channels]
+        held = {name: self._held(name, whom, since) for name in wanted}
+        return {name: coverage for name, coverage in held.items() if coverage is not None}
+
+    def entities(self, tenant: str, most: int) -> list[str]:
+        asked = f"SHOW TAG VALUES FROM {self._measurement} WITH KEY = {_quoted(self._config.tag)}{self._of_tenant(' WHERE ')} LIMIT {most}"
+        return sorted(str(row[columns.index("value")]) for columns, rows in self._ask(asked, {"tenant": tenant}) for row in rows)
+
+    def health(self) -> Health:
+        """Its fields are asked for, which a database that is not there and a wrong password refuse."""
+        list(self._ask(f"SHOW FIELD KEYS FROM {self._measurement}", {}))
+        return Health(None)
+
+    def sought(self, whom: Whom, since: datetime | None = None) -> str:
+        fields = ", ".join(field for channel in self._config.channels.values() for field in channel.fields)
+        span = f"time from {since or 'the beginning'}"
+        parts = [f"measurement {self._config.measurement}", f"fields {fields}", f"{self._config.tag} = {whom.entity!r}", span]
+        return ", ".join(parts + [f"where {self._config.where}"] * bool(self._config.where))
+
+    def close(self) -> None:
+        """Each answer has a connection of its own."""
+
+    @property
+    def _measurement(self) -> str:
+        return _quoted(self._config.measurement)
+
+    def _selected(
+        self, group: Mapping[str, Channel], whom: Whom, since: datetime | None, until: datetime | None, last_rows: int | None
+    ) -> Iterator[Rows]:
+        fields = ", ".join(_quoted(field) for channel in group.values() for field in channel.fields)
+        end = f" LIMIT {self._limits.max_rows + 1}" if last_rows is None else f" ORDER BY time DESC LIMIT {last_rows}"
+        where, bound = self._where(whom, since, until)
+        return self._select(fields, where + end, bound)
+
+    def _gather(self, group: Mapping[str, Channel], answered: Iterator[Rows], found: dict[str, Points], *, backwards: bool) -> None:
+        """Take rows in as they come: first the columns, then every point of each channel."""
+        taken = 0
+        for columns, rows in answered:
+            taken += len(rows)
+            if taken > self._limits.max_rows:
+                raise _too_many(self._config.name, self._limits.max_rows)
+            for name, channel in group.items():
+                at, places = columns.index("time"), [columns.index(field) for field in channel.fields if field in columns]
+                _append(found[name], channel, at, places, rows)
+        for name in group if backwards else ():
+            times, values = found[name]
+            found[name] = (times[::-1], values[::-1])
+
+    def _held(self, name: str, whom: Whom, since: datetime | None) -> Coverage | None:
+        """Rows and days by the database's own count; of a channel with several names point by point, since it would count them apart."""
+        channel = self._config.channels[name]
+        if len(channel.fields) > 1:
+            return _counted(self.fetch(whom, [name], since=since)[name])
+        field = _quoted(channel.fields[0])
+        where, bound = self._where(whom, since, None)
+        ends = [int(row[0]) for which in _ENDS for _, rows in self._select(f"{which}({field})", where, bound) for row in rows]
+        if not ends:
+            return None
+        first, last = moment(ends[0]), moment(ends[-1])
+        where, bound = self._where(whom, first, last + timedelta(milliseconds=1))
+        days = self._select(f"count({field})", f"{where} GROUP BY time(1d) fill(none)", bound)
+        counts = [int(row[1]) for _, rows in days for row in rows if row[1]]
+        return Coverage(sum(counts), len(counts), first, last)
+
+    def _select(self, what: str, where: str, bound: Mapping[str, Any]) -> Iterator[Rows]:
+        return self._ask(" ".join(("SELECT", what, "FROM", self._measurement, "WHERE", where)), bound)
+
+    def _where(self, whom: Whom, since: datetime | None, until: datetime | None) -> tuple[str, dict[str, Any]]:
+        """The condition, and what is bound in it."""
+        parts = [f"{_quoted(self._config.tag)} = $entity"]
+        bound: dict[str, Any] = {"entity": whom.entity, "tenant": whom.tenant}
+        for name, sign, at in (("since", ">=", since), ("until", "<", until)):
+            if at is not None:
+                parts.append(f"time {sign} ${name}")
+                bound[name] = milliseconds(at) * _NS_PER_MS
+        if self._config.where:
+            parts.append(f"({self._config.where})")
+        return " AND ".join(parts) + self._of_tenant(" AND "), bound
+
+    def _of_tenant(self, before: str) -> str:
+        return f"{before}{_quoted(self._config.tenant_tag)} = $tenant" if self._config.tenant_tag else ""
+
+    def _ask(self, asked: str, bound: Mapping[str, Any]) -> Iterator[Rows]:
+        """What a statement answers, chunk by chunk. Raises SourceUnavailable, SourceUnreadable."""
+        told = {"db": self._config.database, "q": asked, "epoch": "ms", "chunked": "true", "params": json.dumps(dict(bound))}
+        for line in self._http.lines("/query", told):
+            yield from self._rows(line)
+
+    def _rows(self, line: bytes) -> Iterator[Rows]:
+        try:
+            told = json.loads(line)
+            results = told.get("results", [])
+            refused = next((each["error"] for each in (told, *results) if "error" in each), None)
+            series = [(each["columns"], each["values"]) for result in results for each in result.get("series", [])]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise SourceUnreadable(f"Source {self._config.name} answers what is no answer of InfluxDB.") from error
+        if refused is not None:
+            raise SourceUnreadable(f"Source {self._config.name} refuses the question.") from ValueError(refused)
+        yield from series
+
+
+_ENDS = ("first", "last")
+
+
+def _quoted(name: str) -> str:
+    """An identifier as InfluxQL reads it, whatever is in it."""
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _append(points: Points, channel: Channel, at: int, places: Sequence[int], rows: Sequence[Sequence[Any]]) -> None:
+    times, values = points
+    for row in rows:
+        number = next((row[place] for place in places if row[place] is not None), None)
+        value = None if number is None else finite(number, channel)
+        if value is not None:
+            times.append(row[at])
+            values.append(value)
+
+
+def _counted(points: Points) -> Coverage | None:
+    times, _ = points
+    if not times:
+        return None
+    days = len({at // 86_400_000 for at in times})
+    return Coverage(len(times), days, moment(times[0]), moment(times[-1]))
+
+
+def _too_many(name: str, most: int) -> SourceUnreadable:
+    return SourceUnreadable(
+        f"Source {name} has more than {most} rows of that span: look back less far (look_back_hours), or have the operator raise "
+        "SOURCE_MAX_ROWS."
+    )
