@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.orm import Session
 
+from db.deliveries import BACKLOG, Backlog
 from db.models import Base
 from db.session import LIVELY
 
@@ -40,6 +41,7 @@ class Census:
     database_bytes: int
     #: With their indexes, by table.
     table_bytes: Mapping[str, int]
+    deliveries: Backlog
     #: By the name that each connection gives itself.
     connections: Mapping[str, int]
     max_connections: int
@@ -100,6 +102,7 @@ def take(connection: Connection) -> Census:
         unfinished=[Unfinished(*row) for row in connection.execute(_UNFINISHED)],
         database_bytes=database_bytes,
         table_bytes=dict(connection.execute(_SIZES, {"tables": list(TABLES)}).all()),
+        deliveries=Backlog(*connection.execute(BACKLOG).one()),
         connections=dict(connection.execute(_CONNECTIONS).all()),
         max_connections=max_connections,
     )

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session, defer
 
+from db import deliveries
 from db.errors import Conflict, NoActiveVersion, NotFound, Stale
 from db.models import Activation, Entity, Json, Model, Version, new_id
 from db.session import ask
@@ -269,7 +270,7 @@ def _lock(session: Session, tenant_id: str, model_id: str) -> Model:
 
 
 def _move(session: Session, current: Version | None, chosen: Version, *, kind: str, reason: str | None, actor: str) -> None:
-    """Switch the flag and write it in the log. Two flushes: `one_active` is checked row by row."""
+    """Switch the flag, write it in the log, tell webhooks. Two flushes: `one_active` is checked row by row."""
     if current is not None:
         current.active = False
         session.flush()
@@ -286,6 +287,8 @@ def _move(session: Session, current: Version | None, chosen: Version, *, kind: s
         )
     )
     session.flush()
+    told = {"model": chosen.model_id, "version": chosen.semver, "former": current.semver if current else None}
+    deliveries.tell(session, chosen.model_id, "model.rolled_back" if kind == "rollback" else "model.activated", told)
 
 
 def _active(session: Session, model: Model) -> Version | None:

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry("ops.doctor", "Say what is wrong and how to mend it."),
     "keys": Entry("ops.keys", "Create, list, rotate and revoke API keys."),
     "jobs": Entry("ops.jobs", "List, show, retry and cancel jobs, those of every tenant."),
+    "webhooks": Entry("ops.webhooks", "List webhooks and their deliveries, and send one again."),
     "import": Entry("ops.importing", "Take in FILE (CSV or Parquet; long or wide).", "worker"),
     "convert": Entry("ops.convert", "Turn FILE, a PyTorch state dict, into a zip that can be imported as a base.", "worker"),
     "backup": Entry("ops.backup", "Write Postgres and the artefacts into FILE, while everything runs."),

@@ -67,7 +67,7 @@ def ls(tenant: str | None, entity: str | None, items: bool, limit: int, as_json:
     With `--json` each line is the job as the API tells it, with the name of its tenant.
     """
     with database(folder, APPLICATION) as (sessions, settings), sessions() as session:
-        sought = ledger.Sought(tenant_id=_owner(session, tenant), entity=entity, items=items or entity is not None, **narrow)
+        sought = ledger.Sought(tenant_id=owner(session, tenant), entity=entity, items=items or entity is not None, **narrow)
         found = [(job, name, status.document(settings, job)) for job, name in ledger.survey(session, sought, limit)]
         now = _now(session)
     if as_json:
@@ -133,7 +133,7 @@ def retry(ids: tuple[str, ...], failed: bool, tenant: str | None, yes: bool, fol
     with _runtime(folder) as runtime:
         if failed:
             with runtime.sessions() as session:
-                sought = ledger.Sought(tenant_id=_owner(session, tenant), state=FAILED, not_retried=True, **narrow)
+                sought = ledger.Sought(tenant_id=owner(session, tenant), state=FAILED, not_retried=True, **narrow)
                 found = ledger.survey(session, sought, MOST_RETRIED)
             ids = _agreed(found, yes=yes)
         _each(ids, lambda job_id: _retry(runtime, job_id))
@@ -207,7 +207,7 @@ def _runtime(folder: Path | None) -> Iterator[Runtime]:
         runtime.close()
 
 
-def _owner(session: Session, name: str | None) -> str | None:
+def owner(session: Session, name: str | None) -> str | None:
     if name is None:
         return None
     try:

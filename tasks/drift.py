@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.orm import Session
 
-from db import drifts, realised, registry
+from db import deliveries, drifts, realised, registry
 from db.drifts import Due, Judged, Turn
+from db.models import Version
 from db.realised import Past
 from ml.drift import Judgement, Met, Reference, judge
 from tasks.metrics import MODELS
@@ -66,7 +67,7 @@ def _judge_some(runtime: Runtime) -> int:
         judged = [each for tenant, theirs in _by_tenant(due) for each in _judged(session, tenant, theirs, settings.accuracy_days)]
     with runtime.sessions.begin() as session:
         for turn in drifts.keep(session, judged):
-            _tell(turn)
+            _tell(session, turn)
     return len(judged)
 
 
@@ -88,6 +89,9 @@ def _verdict(due: Due, found: Judgement) -> Judged:
     return Judged(**due._asdict(), verdict=found.verdict, error_ratio=ratio, findings=told)
 
 
-def _tell(turn: Turn) -> None:
-    """Whose model it is stands in the log; which entity's does not: names are people's data."""
+def _tell(session: Session, turn: Turn) -> None:
+    """Whose model it is stands in the log; which entity's does not: names are people's data. Webhooks hear of what drifts."""
     log.info("drift_turned", **turn._asdict())
+    if turn.after == drifts.DRIFTING:
+        about = {"model": turn.model_id, "version": session.get_one(Version, turn.version_id).semver}
+        deliveries.tell(session, turn.model_id, "model.drifting", about)

@@ -48,6 +48,10 @@ QUEUE_LIMIT = Metric(
 )
 LEASE_AGE = Metric("fleetcast_lease_age_seconds", "gauge", "Time since the lease was renewed that was not renewed for longest.")
 LEASES_LAPSED = Metric("fleetcast_leases_lapsed", "gauge", "Leases that ran out and are not reaped yet.")
+DELIVERIES_PENDING = Metric("fleetcast_webhook_deliveries_pending", "gauge", "Deliveries on their way to webhooks that are not disabled.")
+DELIVERIES_OLDEST = Metric(
+    "fleetcast_webhook_oldest_pending_seconds", "gauge", "How long ago the oldest of them happened; 0 when none is on its way."
+)
 DATABASE_BYTES = Metric("fleetcast_database_bytes", "gauge", "Size of the whole database.")
 TABLE_BYTES = Metric("fleetcast_table_bytes", "gauge", "Size of each table with its indexes.", {"table": TABLES})
 CONNECTIONS = Metric(
@@ -138,6 +142,12 @@ CACHE_LOOKUPS = Metric(
     "counter",
     "Looks into the forecast cache and the mirror of jobs' status.",
     {"cache": ("forecast", "status"), "outcome": ("hit", "miss")},
+)
+DELIVERIES = Metric(
+    "fleetcast_webhook_deliveries_total",
+    "counter",
+    "Tries at telling a webhook by how they ended; `failed` was the last one, `late` outlived its lease.",
+    {"outcome": ("delivered", "retried", "failed", "late")},
 )
 REDIS_TRIPS = Metric("fleetcast_redis_breaker_trips_total", "counter", "How often a process found the cache's Redis away.")
 REQUESTS = Metric("fleetcast_http_requests_total", "counter", "Requests answered.", {"method": METHODS, "route": None, "status": STATUSES})

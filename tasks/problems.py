@@ -70,6 +70,13 @@ CATALOGUE: Mapping[str, Kind] = {
     "forecast_not_found": Kind(
         404, "No forecast yet", "No prediction of this target of this entity has been finished.", "Ask for one with POST /predict."
     ),
+    "webhook_not_found": Kind(404, "No such webhook", "None of your webhooks has this id.", "List them with GET /webhooks."),
+    "delivery_not_found": Kind(
+        404,
+        "No such delivery",
+        "The webhook has no delivery of this id; old ones are purged, and those about an entity leave with it.",
+        "List them with GET /webhooks/{webhook_id}/deliveries.",
+    ),
     "no_active_version": Kind(
         404,
         "Nothing has been trained",
@@ -102,6 +109,18 @@ CATALOGUE: Mapping[str, Kind] = {
         "There is nothing to go back to",
         "No version was active before the present one, or all of those were pruned.",
         "Activate a version by name.",
+    ),
+    "too_many_webhooks": Kind(
+        409, "There are too many webhooks", "The tenant has all the webhooks it may (TENANT_MAX_WEBHOOKS).", "Delete one."
+    ),
+    "webhook_disabled": Kind(
+        409,
+        "The webhook is disabled",
+        "It took nothing at any try for most of a day, or its receiver answered that it is gone (410).",
+        "Mend the receiver, then POST /webhooks/{webhook_id}/enable.",
+    ),
+    "delivery_pending": Kind(
+        409, "The delivery is on its way", "Its tries go on by themselves.", "Wait until it is delivered or failed.", retryable=True
     ),
     "version_pruned": Kind(
         410,

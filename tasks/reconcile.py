@@ -12,9 +12,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db import anomalies, census, ledger, registry
+from db import anomalies, census, deliveries, ledger, registry
 from db.models import TERMINAL, Json
 from tasks import metrics, problems, status
+from tasks.deliver import Courier
 from tasks.drift import judge_once
 from tasks.erase import follow_all
 from tasks.runtime import Runtime
@@ -69,6 +70,7 @@ def tidy_once(runtime: Runtime) -> dict[str, int]:
         with runtime.sessions.begin() as session:
             found = ledger.purge(session, job_days=days, idempotency_hours=hours)
             found["anomalies"] = anomalies.purge(session, days=runtime.settings.anomaly_retention_days, limit=ledger.LIMIT)
+            found["deliveries"] = deliveries.purge(session, days=runtime.settings.delivery_retention_days, limit=ledger.LIMIT)
         purged.update(found)
         if max(found.values()) < ledger.LIMIT:
             break
@@ -113,6 +115,7 @@ def patrols(runtime: Runtime, told: threading.Event) -> list[Patrol]:
     return [
         Patrol("reconcile", lambda: reconcile_once(runtime), every_s=settings.reconcile_s, rest_s=settings.lease_s, told=told),
         Patrol("drift", lambda: judge_once(runtime), every_s=min(settings.drift_s, settings.tidy_s), rest_s=settings.lease_s, told=told),
+        Patrol("deliver", Courier(runtime, told).round, every_s=settings.dispatch_poll_s, rest_s=settings.reconcile_s, told=told),
         Patrol("tidy", lambda: tidy_once(runtime), every_s=settings.tidy_s, rest_s=settings.lease_s, told=told),
     ]
 

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ class SettingsError(Exception):
 
     def __init__(self, variable: str, value: str, fix: str) -> None:
         super().__init__(f"{variable}={value!r}: {fix}")
+
+
+#: Texts that are looked at when they are read: words with commas between.
+Schemes = str
+Networks = str
 
 
 class FromFile(str):
@@ -95,6 +101,16 @@ class Settings:
     stream_lifetime_s: float = _setting(
         3600.0, "A stream closes after so long, and its client comes back where it was: a revoked key reads on for no longer.", low=0.1
     )
+    webhook_schemes: Schemes = _setting("https", "Schemes that webhooks may have: `https`, or `https,http` in a network that you trust.")
+    webhook_networks: Networks = _setting(
+        "", "Networks that are not public and that webhooks may lead to all the same, as `10.1.0.0/16,fd12::/48`. Empty: none."
+    )
+    webhook_timeout_s: float = _setting(15.0, "Longest that one try at a delivery may take.", low=0.1)
+    webhook_at_once: int = _setting(16, "Deliveries that one dispatcher has under way at once.", low=1)
+    webhook_host_at_once: int = _setting(4, "The same to one host: a slow receiver holds up no other.", low=1)
+    webhook_tenant_at_once: int = _setting(8, "The same of one tenant: half, so that none takes every place.", low=1)
+    tenant_max_webhooks: int = _setting(20, "Webhooks of one tenant; each end of a job is written down for each that wants it.", low=0)
+    delivery_retention_days: int = _setting(30, "Deliveries older than this are purged, as long as jobs are kept.", low=1)
     min_training_samples: int = _setting(100, "Least rows of `device-metric`.", low=1)
     lstm_sequence_length: int = _setting(50, "Window of `device-metric`.", low=2)
     lstm_forecast_horizon: int = _setting(12, "Horizon of `device-metric`.", low=1)
@@ -184,9 +200,27 @@ def _read(name: str, kind: Any, about: Mapping[str, Any], given: Mapping[str, st
     return parsed
 
 
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Those named, commas between. Raises ValueError."""
+    return tuple(ip_network(each.strip()) for each in text.split(",") if each.strip())
+
+
+def _networks(text: str) -> str:
+    networks(text)
+    return text
+
+
+def _schemes(text: str) -> str:
+    if not set(text.split(",")) <= {"https", "http"}:
+        raise ValueError(text)
+    return text
+
+
 _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "str": (lambda text: text, "must be text"),
     "int": (int, "must be a whole number"),
     "float": (float, "must be a number"),
     "Path": (Path, "must be a path"),
+    "Schemes": (_schemes, "must be https, http, or both with a comma between"),
+    "Networks": (_networks, "must be networks such as 10.1.0.0/16, with commas between"),
 }

@@ -9,7 +9,7 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
 from tasks.runtime import Runtime
-from webapp import anomalies, backtests, entities, events, health, jobs, metrics, models, openapi, predictions, problems, recipes
+from webapp import anomalies, backtests, entities, events, health, jobs, metrics, models, openapi, predictions, problems, recipes, webhooks
 from webapp.access import keep_book
 from webapp.auth import BELOW, PREFIX, Door, guard
 from webapp.context import EXTENSION
@@ -50,7 +50,7 @@ def create_app(runtime: Runtime) -> Flask:
     refuse_unread(app)
     problems.register(app)
     api = openapi.make_api(app)
-    for room in (entities, models, predictions, backtests, anomalies, jobs, events, recipes):
+    for room in (entities, models, predictions, backtests, anomalies, jobs, events, webhooks, recipes):
         api.register_blueprint(room.blp, url_prefix=PREFIX)
     for room in (health, metrics, openapi):
         api.register_blueprint(room.blp)

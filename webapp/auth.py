@@ -31,8 +31,14 @@ OUTAGE_S = 60.0
 LOOK_UPS = 4
 #: Where the app keeps its door.
 DOOR = "fleetcast-door"
-#: What cannot be undone, and what changes the answers that everybody gets. A phone's backend can do its work without these.
-OPERATE = frozenset({"entities.delete_entity", "models.activate", "models.rollback", "models.delete_version"})
+#: What cannot be undone, what changes the answers that everybody gets, and where news of them goes. A phone's backend can do its work
+#: without these.
+OPERATE = frozenset(
+    {
+        *("entities.delete_entity", "models.activate", "models.rollback", "models.delete_version"),
+        *(f"webhooks.{name}" for name in ("create_webhook", "delete_webhook", "enable_webhook", "rotate_secret")),
+    }
+)
 #: Keys remembered at once; far more than one process sees in ten seconds.
 REMEMBERED = 4096
 

@@ -73,6 +73,7 @@ HINDSIGHT, HELD_OUT = (f"job_01KAG2Z5X8Q0V7M4R3T6W9Y1C{letter}" for letter in "A
 MODEL, BASE = (f"mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1B{letter}" for letter in "AB")
 BROUGHT, OTHER_BASE = "job_01KAG2Z5X8Q0V7M4R3T6W9Y1DA", "mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1DB"
 WATCHED, JUDGED, DETECTOR = "job_01KAG2Z5X8Q0V7M4R3T6W9Y1EA", "job_01KAG2Z5X8Q0V7M4R3T6W9Y1EB", "mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1EC"
+WEBHOOK, DELIVERY = "whk_01KAG2Z5X8Q0V7M4R3T6W9Y1FA", "msg_5f0c9e3a7b1d4c2e8a6f0b9d3c7e1a52"
 CURSOR = "WyI4OWU5MjdkNjFiYzciLCAzXQ"
 ACTOR = "key:3c3fbe28727a"
 
@@ -393,7 +394,7 @@ def _tried(mae: float, skill: float, coverage: float | None = None, winkler: flo
     return {"n": 56, **figures, "metrics_per_step": {"n": [11, 10, 9, 8, 7, 6, 5], **steps}}
 
 
-TRIED = {
+TRIED: dict[str, Any] = {
     "lstm": _tried(1.5, 0.12),
     "persistence": _tried(1.7, 0.0),
     "seasonal_naive": _tried(1.9, -0.12),
@@ -595,6 +596,42 @@ def _stream(*events: tuple[str, str, Mapping[str, Any]]) -> str:
     """Events as they are sent: place, name and data of each."""
     return "".join(f"id: {place}\nevent: {event}\ndata: {json.dumps(data)}\n\n" for place, event, data in events)
 
+
+HERE = {"webhook_id": WEBHOOK}
+LISTENED = ["job.succeeded", "job.failed", "model.activated"]
+LISTENER: dict[str, Any] = {
+    "id": WEBHOOK,
+    "url": "https://backend.example/fleetcast",
+    "types": LISTENED,
+    "disabled_at": None,
+    "disabled_reason": None,
+    "created_at": "2026-10-12T08:00:00.125000Z",
+}
+SIGNED = {"secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD3n6Ls0yJt4k="}
+TRIED = {
+    "id": DELIVERY,
+    "state": "pending",
+    "attempt": 0,
+    "next_at": "2026-10-12T08:01:30.500000Z",
+    "tried_at": None,
+    "status_code": None,
+    "error": None,
+    "delivered_at": None,
+    "created_at": "2026-10-12T08:01:30.500000Z",
+    "message": {
+        "type": "webhook.test",
+        "timestamp": "2026-10-12T08:01:30.500Z",
+        "data": {"webhook": WEBHOOK, "links": {"self": f"/api/v1/webhooks/{WEBHOOK}"}},
+    },
+}
+GIVEN_UP = TRIED | {
+    "state": "failed",
+    "attempt": 7,
+    "next_at": None,
+    "tried_at": "2026-10-13T01:40:12.020000Z",
+    "status_code": 503,
+    "error": "The answer was 503.",
+}
 
 EXAMPLES: tuple[Example, ...] = (
     Example("list_recipes", "The presets of this operator", answer={"data": [RECIPE], "detectors": [WATCHING]}),
@@ -1015,6 +1052,21 @@ EXAMPLES: tuple[Example, ...] = (
         {"severity": "critical", "limit": 1},
         answer=_page(CALLED | {"model": DETECTOR, "version": "1.0.0", "job": JUDGED, "found_at": "2026-10-12T07:20:11.204180Z"}),
     ),
+    Example(
+        "create_webhook",
+        "Be told when jobs end and when another version serves",
+        body={"url": "https://backend.example/fleetcast", "types": LISTENED},
+        status=201,
+        answer=LISTENER | SIGNED,
+    ),
+    Example("list_webhooks", "Who is told", answer=_page(LISTENER)),
+    Example("get_webhook", "Look at one", HERE, answer=LISTENER),
+    Example("rotate_secret", "A new secret; the old one signs beside it for a day", HERE, answer=LISTENER | SIGNED),
+    Example("test_webhook", "A message that tells of nothing", HERE, answer=TRIED),
+    Example("list_deliveries", "What was not taken", HERE, {"state": "failed", "limit": 1}, answer=_page(GIVEN_UP)),
+    Example("enable_webhook", "The receiver is mended", HERE, answer=LISTENER),
+    Example("replay_delivery", "Send it again", HERE | {"delivery_id": DELIVERY}, answer=TRIED),
+    Example("delete_webhook", "Be told nothing more", HERE, status=204),
     Example("healthz", "The process is alive", answer={"status": "alive"}),
     Example("readyz", "Everything is there", answer={"ready": True, "postgres": True, "redis": True, "migrations": True, "fix": None}),
     Example(

@@ -89,6 +89,8 @@ def _of_postgres(found: Census, runtime: Runtime) -> Gauges:
         metrics.QUEUE_LIMIT: {(): runtime.settings.max_queue},
         metrics.LEASE_AGE: {(): max(0.0, runtime.settings.lease_s - min(lease_left, default=runtime.settings.lease_s))},
         metrics.LEASES_LAPSED: {(): sum(row.lapsed for row in jobs)},
+        metrics.DELIVERIES_PENDING: {(): found.deliveries.pending},
+        metrics.DELIVERIES_OLDEST: {(): found.deliveries.oldest_s},
         metrics.DATABASE_BYTES: {(): found.database_bytes},
         metrics.TABLE_BYTES: {(name,): size for name, size in found.table_bytes.items()},
         metrics.CONNECTIONS: _connections(found.connections),

@@ -1,4 +1,4 @@
-"""The one statement by which jobs leave a state, and the arithmetic that ends their parents."""
+"""The one statement by which jobs leave a state and webhooks are told, and the arithmetic that ends their parents."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Table, case, false, func, literal, null, s
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from db.deliveries import of_ends
 from db.models import CANCELLED, FAILED, QUEUED, SUCCEEDED, TERMINAL, Attempt, Job, Json
 
 jobs = cast(Table, Job.__table__)
@@ -42,7 +43,7 @@ def move(
     limit: int | None = None,
     values: Mapping[str, Any] = {},
 ) -> list[Moved]:
-    """Bring the jobs that fit `which` to the state `to`, close their attempts and end parents that lost their last child.
+    """Bring the jobs that fit `which` to the state `to`, close their attempts, tell webhooks, end parents that lost their last child.
 
     `error` is kept on jobs that fail and on the attempts. With a `limit` it is a sweep: rows that somebody else holds are left out.
     """
@@ -92,7 +93,7 @@ def shift(
         )
         .cte("closed")
     )
-    rows = select(moved.c.id, moved.c.tenant_id, moved.c.rev, moved.c.state, moved.c.parent_id).add_cte(closed)
+    rows = select(moved.c.id, moved.c.tenant_id, moved.c.rev, moved.c.state, moved.c.parent_id).add_cte(closed, of_ends(moved))
     return [Moved(*row) for row in session.execute(rows)]
 
 
@@ -126,18 +127,11 @@ def item_counts(session: Session, parent_id: str) -> dict[str, int]:
 def _end(session: Session, parent_id: str, *, cancel_requested: bool) -> Moved:
     counts = item_counts(session, parent_id)
     state = _verdict(counts, cancel_requested=cancel_requested)
-    ended = session.execute(
-        update(jobs)
-        .where(jobs.c.id == parent_id)
-        .values(
-            state=state,
-            finished_at=func.clock_timestamp(),
-            result=_summary(counts),
-            error=_nothing_succeeded(counts) if state == FAILED else null(),
-        )
-        .returning(jobs.c.id, jobs.c.tenant_id, jobs.c.rev, jobs.c.state, jobs.c.parent_id)
-    ).one()
-    return Moved(*ended)
+    error = _nothing_succeeded(counts) if state == FAILED else null()
+    values = {"state": state, "finished_at": func.clock_timestamp(), "result": _summary(counts), "error": error}
+    ended = update(jobs).where(jobs.c.id == parent_id).values(values).returning(jobs).cte("ended")
+    rows = select(ended.c.id, ended.c.tenant_id, ended.c.rev, ended.c.state, ended.c.parent_id).add_cte(of_ends(ended))
+    return Moved(*session.execute(rows).one())
 
 
 def _verdict(counts: Mapping[str, int], *, cancel_requested: bool) -> str:

@@ -82,6 +82,7 @@ def _job(me: Caller, path: str, body: Mapping[str, Any]) -> str:
 
 
 def _real(me: Caller, model: str, versions: tuple[str, ...], jobs: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
+    webhook = me.post("/webhooks", {"url": "https://backend.example/", "types": ["job.succeeded"]}).json["id"]
     lists = ("/entities", "/jobs", f"/models/{model}/versions", f"/models/{model}/activations", "/entities/u/observations")
     return {
         # `u` and `rhr` more often than the others: of them there is a model.
@@ -95,6 +96,9 @@ def _real(me: Caller, model: str, versions: tuple[str, ...], jobs: tuple[str, ..
         "semver": versions,
         "version": versions,
         "job_id": jobs,
+        "webhook_id": (webhook,),
+        "delivery_id": tuple(me.post(f"/webhooks/{webhook}/test").json["id"] for _ in range(3)),
+        "url": ("https://backend.example/", "https://10.0.0.1/", "http://backend.example/"),
         "code": tuple(CATALOGUE),
         "recipe": tuple(recipe["name"] for recipe in me.get("/recipes").json["data"]),
         "cursor": tuple(me.get(f"{path}?limit=1").json["next_cursor"] for path in lists),

@@ -75,7 +75,10 @@ def settle(house: House, tenant: str) -> Place:
     house.publish(caller, job)
     learn(house, caller, place.watch())
     model = caller.get("/models").json["data"][0]["id"]
-    place.names = {"entity": "user-42", "target": "rhr", "model_id": model, "semver": "1.0.0", "job_id": job, "code": "internal"}
+    webhook = caller.post("/webhooks", {"url": "https://backend.example/", "types": ["job.succeeded"]}).json["id"]
+    delivery = caller.post(f"/webhooks/{webhook}/test").json["id"]
+    news = {"webhook_id": webhook, "delivery_id": delivery}
+    place.names = {"entity": "user-42", "target": "rhr", "model_id": model, "semver": "1.0.0", "job_id": job, "code": "internal"} | news
     return place
 
 

@@ -201,6 +201,10 @@ WRITES: Mapping[tuple[str, str], Write] = {
     ("POST", "/models/<model_id>/activate"): Write("/models/{model}/activate", ({"version": "1.0.0", "reason": "because"},)),
     ("POST", "/models/<model_id>/rollback"): Write("/models/{model}/rollback", ({"reason": "because"},)),
     ("DELETE", "/models/<model_id>/versions/<semver>"): Write("/models/{model}/versions/1.0.0"),
+    ("POST", "/webhooks"): Write("/webhooks", ({"url": "https://backend.example/", "types": ["job.succeeded", "model.activated"]},)),
+    **{("POST", f"/webhooks/<webhook_id>/{word}"): Write(f"/webhooks/{{webhook}}/{word}") for word in ("enable", "rotate", "test")},
+    ("POST", "/webhooks/<webhook_id>/deliveries/<delivery_id>/replay"): Write("/webhooks/{webhook}/deliveries/{delivery}/replay"),
+    ("DELETE", "/webhooks/<webhook_id>"): Write("/webhooks/{webhook}"),
     ("POST", "/jobs/<job_id>/cancel"): Write("/jobs/{job}/cancel"),
     ("POST", "/jobs/<job_id>/retry"): Write("/jobs/{job}/retry"),
 }

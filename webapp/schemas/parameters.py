@@ -33,6 +33,14 @@ PATHS: Mapping[str, Told] = {
         "description": "Id of a job: `id` of the answer to a submission, or of a row of `GET /jobs`; that of the example is made up.",
         "schema": _SEGMENT,
     },
+    "webhook_id": {
+        "description": "Id of a webhook, as `GET /webhooks` lists them; that of the example is made up.",
+        "schema": _SEGMENT,
+    },
+    "delivery_id": {
+        "description": "Id of a delivery, which is the `webhook-id` of its message; that of the example is made up.",
+        "schema": _SEGMENT,
+    },
     "code": {"description": "Code of a problem, as `GET /problems` lists them.", "schema": _SEGMENT},
 }
 
@@ -78,7 +86,7 @@ HEADERS: Mapping[str, Told] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 64},
     },
     "Location": {
-        "description": "Path of the job, or of the version that was made.",
+        "description": "Path of the job, or of what was made.",
         "schema": {"type": "string", "format": "uri-reference"},
     },
     "ETag": {"description": "Changes when the answer does.", "schema": {"type": "string", "pattern": '^(W/)?".*"$'}},

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from db import drifts, entities, ledger, observations, realised, registry
+from db import deliveries, drifts, entities, ledger, observations, realised, registry, webhooks
 from db.models import Version
 from db.observations import Row
 from ml.drift import VERDICTS, Reference
@@ -92,6 +92,8 @@ def test_a_shift_is_told_within_days_and_until_then_all_is_steady(shop: Workshop
 
 def test_a_round_judges_each_model_once_and_counts_them(shop: Workshop) -> None:
     acme, version = trained(shop)
+    with shop.sessions.begin() as session:
+        made = webhooks.create(session, acme.tenant_id, url="https://a.example/", host="a.example", types=["model.drifting"], most=1)
     assert judge_once(shop.runtime) == 1
     first = known(shop, version)
     assert first is not None
@@ -106,6 +108,8 @@ def test_a_round_judges_each_model_once_and_counts_them(shop: Workshop) -> None:
     assert (turned.verdict, turned.since) == ("drifting", turned.judged_at)
     with shop.sessions() as session:
         assert drifts.count(session) == {"steady": 0, "warning": 0, "drifting": 1, "unknown": 0}
+        told = [(row.type, row.data) for row in deliveries.page(session, made, limit=9)]
+    assert told == [("model.drifting", {"model": version.model_id, "version": "1.0.0"})], "its webhooks hear of it"
 
 
 def test_a_retraining_wipes_the_slate(shop: Workshop) -> None:

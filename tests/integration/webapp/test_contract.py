@@ -13,10 +13,10 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from sqlalchemy import Engine, create_engine, update
+from sqlalchemy import Engine, create_engine, func, update
 from werkzeug.test import TestResponse
 
-from db.models import Tenant
+from db.models import Tenant, Webhook
 from db.session import make_engine
 from tasks.problems import CATALOGUE, problem
 from tests.support.asking import Place, settle
@@ -61,6 +61,7 @@ def houses(shared_engine: Engine, live: Servers, tmp_path_factory: pytest.TempPa
             "hurried": house(shared_engine, rate_limit_per_minute=1),
             "full": house(shared_engine, max_queue=0),
             "crowded": house(shared_engine, max_streams=0),
+            "unheard": house(shared_engine, tenant_max_webhooks=0),
             "narrow": house(shared_engine, tenant_max_streams=0),
             "bare": house(bare),
             "lost": house(create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")),
@@ -186,6 +187,8 @@ GENERAL: Mapping[str, Provoked] = {
     "model_not_found": _naming("model_id", "mdl_none"),
     "version_not_found": _naming("semver", "9.9.9"),
     "job_not_found": _naming("job_id", "job_none"),
+    "webhook_not_found": _naming("webhook_id", "whk_none"),
+    "delivery_not_found": _naming("delivery_id", "msg_none"),
     "not_found": _naming("code", "none"),
 }
 
@@ -310,6 +313,12 @@ def _judged_by_a_pruned_version(world: World, operation: Operation, place: Place
     return place.ask(operation, body=place.asked(operation).body | {"version": "1.0.0"})
 
 
+def _deaf(world: World, operation: Operation, place: Place) -> TestResponse:
+    with place.house.runtime.sessions.begin() as session:
+        session.execute(update(Webhook).values(disabled_at=func.now(), disabled_reason="The answer was 410."))
+    return place.ask(operation)
+
+
 _PIN = {"version": "9.9.9"}
 _NO_MODEL = {"target": "asleep_min", "version": "1.0.0"}
 _NEVER = {"entity": "server-7", "from": "2030-01-01"}
@@ -352,6 +361,10 @@ OWN: Mapping[tuple[str, str], Provoked] = {
     ("activate", "version_pruned"): _pruned,
     ("activate", "precondition_failed"): _stale,
     ("rollback", "conflicting_activation"): _as_it_is,
+    ("create_webhook", "too_many_webhooks"): _in_house("unheard"),
+    ("test_webhook", "webhook_disabled"): _deaf,
+    ("replay_delivery", "webhook_disabled"): _deaf,
+    ("replay_delivery", "delivery_pending"): _as_it_is,
     ("retry_job", "job_not_finished"): _unfinished,
     ("retry_job", "job_succeeded"): _as_it_is,
     ("retry_job", "entity_not_found"): _erased,

@@ -17,7 +17,14 @@ def test_nothing_set_gives_the_defaults() -> None:
 def test_every_setting_can_be_set_and_says_what_for() -> None:
     for field in fields(Settings):
         assert field.metadata["why"].endswith("."), field.name
-        kinds = {"str": "text", "int": "2048", "float": "7.5", "Path": "/models"}
+        kinds = {
+            "str": "text",
+            "int": "2048",
+            "float": "7.5",
+            "Path": "/models",
+            "Schemes": "https,http",
+            "Networks": "10.1.0.0/16,fd12::/48",
+        }
         loaded = load({field.name.upper(): kinds[str(field.type)]})
         assert str(getattr(loaded, field.name)) == kinds[str(field.type)], field.name
 
@@ -53,6 +60,8 @@ def test_our_own_name_wins_over_an_older_one_and_empty_counts_as_unset() -> None
         ("MAX_ATTEMPTS", "0", "must be at least 1"),
         ("TRAINING_TIMEOUT", "nan", "must be at least 1"),
         ("CACHE_TIMEOUT_S", "0", "must be at least 0.001"),
+        ("WEBHOOK_SCHEMES", "https,ftp", "must be https, http, or both with a comma between"),
+        ("WEBHOOK_NETWORKS", "10.1.0.1/16", "must be networks such as 10.1.0.0/16, with commas between"),
     ],
 )
 def test_what_cannot_be_used_is_told_with_variable_value_and_fix(variable: str, value: str, fix: str) -> None:

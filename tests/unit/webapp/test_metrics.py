@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import create_engine
 
 from db.census import Census, Unfinished
+from db.deliveries import Backlog
 from db.meter import Metric
 from tasks import metrics
 from tests.support.web import House, make_house, make_runtime
@@ -79,6 +80,7 @@ def test_what_postgres_holds(lost: House) -> None:
         ],
         database_bytes=1000,
         table_bytes={"jobs": 400},
+        deliveries=Backlog(5, 12.0),
         connections={"fleetcast-web": 3, "psql of somebody": 1, "": 2},
         max_connections=100,
     )
@@ -99,6 +101,8 @@ def test_what_postgres_holds(lost: House) -> None:
         ("fleetcast_queue_limit_jobs", ()): 500,
         ("fleetcast_lease_age_seconds", ()): 40,
         ("fleetcast_leases_lapsed", ()): 1,
+        ("fleetcast_webhook_deliveries_pending", ()): 5,
+        ("fleetcast_webhook_oldest_pending_seconds", ()): 12,
         ("fleetcast_database_bytes", ()): 1000,
         ("fleetcast_table_bytes", ("jobs",)): 400,
         ("fleetcast_postgres_connections", ("fleetcast-web",)): 3,
@@ -109,7 +113,7 @@ def test_what_postgres_holds(lost: House) -> None:
 
 
 def test_an_idle_house_has_no_lease_and_nothing_due(lost: House) -> None:
-    found = Census(unfinished=[], database_bytes=1, table_bytes={}, connections={}, max_connections=100)
+    found = Census(unfinished=[], database_bytes=1, table_bytes={}, deliveries=Backlog(0, 0.0), connections={}, max_connections=100)
     shown = samples(render(_gauges(_of_postgres(found, lost.runtime))))
     assert shown["fleetcast_lease_age_seconds", ()] == 0
     assert shown["fleetcast_queue_oldest_due_seconds", ("train",)] == 0
