@@ -1,6 +1,6 @@
 """webhooks, and what is on its way to them
 
-Revision 0009, after 0008, 2026-11-30 11:10:00
+Revision 0010, after 0009, 2026-11-30 11:10:00
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
