@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, defer
 from db import deliveries
 from db.errors import Conflict, NoActiveVersion, NotFound, Stale
 from db.models import Activation, Entity, Json, Model, Version, new_id
-from db.session import ask
+from db.session import ask, together
 
 Mode = Literal["auto", "always", "never"]
 #: Which lineage: (entity id, name).
@@ -117,6 +117,7 @@ def ensure_models(session: Session, tenant_id: str, wanted: Collection[Lineage],
     missing = sorted(set(wanted) - known.keys())  # in order, so that two that make the same ones wait for each other in a row
     if not missing:
         return known
+    together(session)
     shared = {"tenant_id": tenant_id, "kind": kind}
     rows = [shared | {"id": new_id("mdl"), "entity_id": entity_id, "name": name} for entity_id, name in missing]
     session.execute(insert(Model).on_conflict_do_nothing(), rows)

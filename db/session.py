@@ -9,7 +9,7 @@ from typing import Any, NoReturn, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -94,11 +94,15 @@ def driver(session: Session) -> psycopg.Connection[Any]:
 def to_json(value: Any) -> str:
     """JSON as Postgres takes it: no NaN or infinity (they become null) and no NUL, which would make it refuse the whole statement."""
     try:
-        written = json.dumps(value, allow_nan=False)
+        written = _FINITE.encode(value)
     except ValueError:
-        return json.dumps(_taken(value), allow_nan=False)
+        return _FINITE.encode(_taken(value))
     # Only a sign that there may be one: the same six characters are also how a backslash before "u0000" is written.
-    return json.dumps(_taken(value), allow_nan=False) if "\\u0000" in written else written
+    return _FINITE.encode(_taken(value)) if "\\u0000" in written else written
+
+
+#: Made once: json.dumps makes one for every value that is not written in its usual way.
+_FINITE = json.JSONEncoder(allow_nan=False)
 
 
 def _taken(value: Any) -> Any:
@@ -112,6 +116,17 @@ def _taken(value: Any) -> Any:
     return [_taken(member) for member in value] if isinstance(value, (list, tuple)) else value
 
 
-def make_sessions(engine: Engine) -> Sessions:
-    """Sessions that keep loaded values after commit, so that an answer can be written from them."""
-    return sessionmaker(engine, expire_on_commit=False)
+def make_sessions(engine: Engine, *, singly: bool = False) -> Sessions:
+    """Sessions that keep loaded values after commit, so that an answer can be written from them.
+
+    `singly`: each statement is a transaction of its own, which saves the words that begin and end one, until `together` begins one.
+    """
+    bound = engine.execution_options(isolation_level="AUTOCOMMIT") if singly else engine
+    return sessionmaker(bound, expire_on_commit=False)
+
+
+def together(session: Session) -> None:
+    """From here on what the session writes stands or falls together, as it always does where statements are not sent singly."""
+    connection = driver(session)
+    if connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE:
+        session.execute(text("BEGIN"))

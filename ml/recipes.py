@@ -60,7 +60,7 @@ class Recipe:
         targets = self._targets(target, coverage, taken=given["covariates"] + given["future_covariates"])
         present = self._present(targets, coverage, besides=given["future_covariates"])
         available = self.available if self.available in coverage else None
-        return ModelSpec(targets=targets, covariates=present, available=available).override({**self.spec, **overrides})
+        return ModelSpec.of({"targets": targets, "covariates": present, "available": available, **self.spec, **overrides})
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """The same preset with an operator's changes."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from ml.errors import SpecInvalid
@@ -155,11 +155,14 @@ class ModelSpec:
 
     def override(self, changes: Mapping[str, Any]) -> Self:
         """The same spec with some fields changed. Raises SpecInvalid for an unknown field or a value out of bounds."""
-        known = {f.name for f in fields(self)}
-        for name in changes:
-            if name not in known:
-                raise SpecInvalid(name, changes[name], f"unknown field; known: {', '.join(sorted(known))}")
+        _require_known(changes)
         return replace(self, **_typed(changes))
+
+    @classmethod
+    def of(cls, members: Mapping[str, Any]) -> Self:
+        """A spec of these fields. Raises SpecInvalid for an unknown field or a value out of bounds."""
+        _require_known(members)
+        return cls(**_typed(members))
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form; `from_dict` reads it back."""
@@ -196,6 +199,12 @@ class ModelSpec:
             "level": None,
         }
         return _digest(same)
+
+
+def _require_known(members: Mapping[str, Any]) -> None:
+    for name in members:
+        if name not in ModelSpec.__dataclass_fields__:
+            raise SpecInvalid(name, members[name], f"unknown field; known: {', '.join(sorted(ModelSpec.__dataclass_fields__))}")
 
 
 def _typed(stored: Mapping[str, Any]) -> dict[str, Any]:

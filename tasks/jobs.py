@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
@@ -199,7 +199,8 @@ class _Asked:
         return f"{self.entity} {self.target}"
 
     def as_dict(self) -> dict[str, Any]:
-        return _written(self, asdict(self))
+        # By name, as in ModelSpec: a deep copy takes eight times as long.
+        return _written(self, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -366,4 +367,8 @@ def _moment(stored: Mapping[str, Any], name: str) -> datetime | None:
 
 def digest(*parts: object) -> str:
     """Hash under which two requests ask for the same thing."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
+    return hashlib.sha256(_SORTED.encode(parts).encode()).hexdigest()[:32]
+
+
+#: Made once: json.dumps makes one for every call that asks for anything of its own.
+_SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

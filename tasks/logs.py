@@ -13,7 +13,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from tasks.settings import Settings
 
 #: A sign of one of them: most strings have none, and are looked at once.
-_SUSPECT = re.compile(r"fk_|://|passw|^(?:DETAIL|CONTEXT):", re.IGNORECASE | re.MULTILINE)
+_SUSPECT = re.compile(r"fk_[0-9a-f]+_|://|passw|^(?:DETAIL|CONTEXT):", re.IGNORECASE | re.MULTILINE)
 #: A key of ours, and what is shown of it: its id.
 _KEY = (re.compile(r"\b(fk_[0-9a-f]+)_[0-9a-f]+"), r"\1_***")
 #: Who is let in by a URL, a libpq string or a key of ours, and the values that Postgres quotes from a row it refused.

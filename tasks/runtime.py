@@ -34,6 +34,8 @@ class Runtime:
     settings: Settings
     engine: Engine
     sessions: Sessions
+    #: For who asks or writes one thing at a time.
+    singly: Sessions
     memory: Redis
     board: Board
     cache: ForecastCache
@@ -71,6 +73,7 @@ def assemble(settings: Settings, engine: Engine, memory: Redis, breaker: Breaker
         settings=settings,
         engine=engine,
         sessions=make_sessions(engine),
+        singly=make_sessions(engine, singly=True),
         memory=memory,
         board=Board(memory, breaker),
         cache=cache,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,6 +33,17 @@ class Store:
 
     def sought(self) -> str | None:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted(Store):
+    """The same, counted whole already by the statement that found the entity."""
+
+    held: Mapping[str, Coverage]
+
+    def coverage(self, channels: Collection[str] | None = None, since: datetime | None = None) -> dict[str, Coverage]:
+        whole = channels is None and since is None
+        return dict(self.held) if whole else observations.coverage(self.session, self.entity_id, channels, since)
 
 
 @dataclass(frozen=True, slots=True)

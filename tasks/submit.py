@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from psycopg.errors import ForeignKeyViolation
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from db import entities, ledger, registry
+from db import entities, ledger, registry, standing
 from db.entities import Known
 from db.errors import NotFound
-from db.models import CANCELLED, SUCCEEDED, Job
+from db.models import CANCELLED, SUCCEEDED, Job, Json, new_id
+from db.standing import Standing
 from ml.errors import SpecInvalid
 from tasks import status
 from tasks.alarms import ANOMALY, DetectOrder, WatchOrder, judging, watching
@@ -37,7 +39,7 @@ from tasks.orders import BASE, BacktestOrder, PredictOrder, PretrainOrder, Train
 from tasks.questions import Question, known, require_changeable, resolve
 from tasks.readiness import Readiness
 from tasks.runtime import Runtime
-from tasks.sources import Store, is_outside, measurable, reach, require
+from tasks.sources import Counted, is_outside, measurable, reach, require
 
 Made = TypeVar("Made")
 
@@ -66,6 +68,11 @@ class Submitted:
     ahead: int | None = None
 
 
+#: Places what is asked for. A new job that one statement writes gets the id that is told: it is known before anything is sent, so that the
+#: job can be found where Postgres' answer is lost.
+Placing = Callable[[Session, str], Submitted]
+
+
 def train(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
     """Queue one training, or a batch of them.
 
@@ -73,22 +80,40 @@ def train(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
     Entities that only a source knows are made: their models need a home.
     Raises NotFound, SpecInvalid, InsufficientData, SourceUnavailable, SourceUnreadable, OverQuota, Saturated, KeyReused.
     """
-    tenant_id = asker.tenant_id
+    if order.batch:
+        return _once(runtime, asker, lambda session, _: _train_batch(runtime, session, asker, order))
+    if is_outside(order.source):
+        return _train_outside(runtime, asker, order)
 
-    def place(session: Session, made: tuple[TrainJob, Readiness] | None = None) -> Submitted:
-        found = _whom(session, runtime, tenant_id, order)
-        if order.batch:
-            return _submit_batch(runtime, session, asker, TRAIN, trainings(session, runtime, tenant_id, found, order))
-        job, ready = made or training(session, runtime, tenant_id, found[0].name, order, lambda: Store(session, found[0].id))
+    def place(session: Session, job_id: str) -> Submitted:
+        entity = standing.look(session, asker.tenant_id, order.entities[0])
+        where = Counted(session, entity.id, entity.held)
+        job, ready = training(session, runtime, asker.tenant_id, entity.name, order, lambda: where)
         ready.require()
-        [row] = _rows(runtime, session, asker, [(found[0], job)])
-        return _submit_one(runtime, session, row)
+        return _submit_one(runtime, session, _row(runtime, asker, entity.id, job, _lineage(session, asker, entity, job)), job_id)
+
+    return _once(runtime, asker, place, singly=True)
+
+
+def _train_batch(runtime: Runtime, session: Session, asker: Asker, order: TrainOrder) -> Submitted:
+    found = _whom(session, runtime, asker.tenant_id, order)
+    return _submit_batch(runtime, session, asker, TRAIN, trainings(session, runtime, asker.tenant_id, found, order))
+
+
+def _train_outside(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
+    """By the rows of a source, which may take its time."""
+    [name], tenant_id = order.entities, asker.tenant_id
 
     def ahead(session: Session) -> tuple[TrainJob, Readiness]:
-        [name], source = order.entities, str(order.source)
-        return training(session, runtime, tenant_id, name, order, lambda: reach(session, runtime, tenant_id, name, source))
+        return training(session, runtime, tenant_id, name, order, lambda: reach(session, runtime, tenant_id, name, str(order.source)))
 
-    return _looked_up(runtime, asker, ahead, place) if is_outside(order.source) and not order.batch else _once(runtime, asker, place)
+    def place(session: Session, made: tuple[TrainJob, Readiness]) -> Submitted:
+        [entity], (job, ready) = _whom(session, runtime, tenant_id, order), made
+        ready.require()
+        [row] = _rows(runtime, session, asker, [(entity, job)])
+        return _submit_one(runtime, session, row)
+
+    return _looked_up(runtime, asker, ahead, place)
 
 
 def pretrain(runtime: Runtime, asker: Asker, order: PretrainOrder) -> Submitted:
@@ -98,7 +123,7 @@ def pretrain(runtime: Runtime, asker: Asker, order: PretrainOrder) -> Submitted:
     Saturated, KeyReused.
     """
 
-    def place(session: Session) -> Submitted:
+    def place(session: Session, _: str) -> Submitted:
         found = _whom(session, runtime, asker.tenant_id, order)
         job = pretraining(session, runtime, found, order)
         require_free(session, asker.tenant_id, order.name)
@@ -115,7 +140,7 @@ def predict(runtime: Runtime, asker: Asker, order: PredictOrder) -> Submitted:
     Raises NotFound, NoActiveVersion, SpecInvalid, OverQuota, Saturated, KeyReused.
     """
 
-    def place(session: Session) -> Submitted:
+    def place(session: Session, job_id: str) -> Submitted:
         if order.batch:
             return _predict_batch(runtime, session, asker, order)
         entity, target = order.entities[0], order.targets[0]
@@ -123,21 +148,21 @@ def predict(runtime: Runtime, asker: Asker, order: PredictOrder) -> Submitted:
         answer = known(runtime, session, asked)
         if answer is not None:
             return Submitted(answer[0], forecast=answer[1])
-        return _submit_one(runtime, session, _asking(runtime, asker, asked, asked.job))
+        return _submit_one(runtime, session, _asking(runtime, asker, asked, asked.job), job_id)
 
-    return _once(runtime, asker, place)
+    return _once(runtime, asker, place, singly=not order.batch)
 
 
 def what_if(runtime: Runtime, asker: Asker, job: WhatIfJob) -> Submitted:
     """Queue a what-if. Raises NotFound, NoActiveVersion, SpecInvalid, OverQuota, Saturated, KeyReused."""
 
-    def place(session: Session) -> Submitted:
+    def place(session: Session, job_id: str) -> Submitted:
         asked = resolve(session, runtime, asker.tenant_id, job)
         require_changeable(asked.answering, job.scenarios)
         effective = replace(job, horizon=asked.horizon, level=asked.level, source=asked.source)
-        return _submit_one(runtime, session, _asking(runtime, asker, asked, effective))
+        return _submit_one(runtime, session, _asking(runtime, asker, asked, effective), job_id)
 
-    return _once(runtime, asker, place)
+    return _once(runtime, asker, place, singly=True)
 
 
 def backtest(runtime: Runtime, asker: Asker, order: BacktestOrder) -> Submitted:
@@ -189,8 +214,8 @@ def detect(runtime: Runtime, asker: Asker, order: DetectOrder) -> Submitted:
 
     def place(session: Session, made: tuple[AnomalyDetectJob, registry.Answering]) -> Submitted:
         job, held = made
-        row = _row(runtime, asker, held.entity_id, job, held.model_id)
-        return _submit_one(runtime, session, replace(row, spec_hash=digest(row.spec, held.version_id, held.data_rev)))
+        row = _row(runtime, asker, held.entity_id, job, held.model_id, lambda spec: digest(spec, held.version_id, held.data_rev))
+        return _submit_one(runtime, session, row)
 
     return _looked_up(runtime, asker, ahead, place)
 
@@ -198,7 +223,7 @@ def detect(runtime: Runtime, asker: Asker, order: DetectOrder) -> Submitted:
 def retry(runtime: Runtime, asker: Asker, job_id: str) -> Submitted:
     """A failed or cancelled job again, as a new one. Raises NotFound, Conflict, OverQuota, Saturated."""
 
-    def place(session: Session) -> Submitted:
+    def place(session: Session, _: str) -> Submitted:
         old = ledger.get(session, asker.tenant_id, job_id)
         again = 1 if old.children is None else old.children - ledger.item_counts(session, old.id).get(SUCCEEDED, 0)
         ledger.admit(session, asker.tenant_id, old.queue, again, max_queue=runtime.settings.max_queue)
@@ -246,26 +271,30 @@ def _looked_up(runtime: Runtime, asker: Asker, ahead: Callable[[Session], Made],
         if recalled is not None:
             return recalled
         made = ahead(session)
-    return _once(runtime, asker, lambda session: place(session, made))
+    return _once(runtime, asker, lambda session, _: place(session, made))
 
 
-def _once(runtime: Runtime, asker: Asker, place: Callable[[Session], Submitted]) -> Submitted:
-    """Place a job in one transaction with its Idempotency-Key, then ring. The job exists once this returns."""
-    job_id: str | None = None
+def _once(runtime: Runtime, asker: Asker, place: Placing, *, singly: bool = False) -> Submitted:
+    """Place a job in one transaction with its Idempotency-Key, then ring. The job exists once this returns.
+
+    `singly`: without a key, what is placed is written by one statement, which is a transaction by itself.
+    """
+    submitted, job_id = None, new_id("job")
+    sessions = runtime.singly if singly and asker.key is None else runtime.sessions
     try:
-        with runtime.sessions.begin() as session:
+        with sessions.begin() as session:
             runtime.pace.learn(session)
-            submitted = _recalled(session, asker) or _placed(session, asker, place)
+            submitted = _recalled(session, asker) or _placed(session, asker, partial(place, session, job_id))
             job_id = submitted.job.id
     except IntegrityError as error:
         if isinstance(error.orig, ForeignKeyViolation):
             raise NotFound("entity", "that was erased while this was asked") from error
         raise
-    except OperationalError:
-        written = None if job_id is None else _written(runtime, asker, job_id)
+    except OperationalError as error:
+        written = _written(runtime, asker, job_id) if error.connection_invalidated else None
         if written is None:
             raise
-        submitted = replace(submitted, job=written)
+        submitted = Submitted(written) if submitted is None else replace(submitted, job=written)
     if submitted.forecast is None and not submitted.replayed:
         runtime.ringer.ring()
     return submitted
@@ -286,17 +315,17 @@ def _replayed(job: Job, asked_at: datetime) -> Submitted:
     return Submitted(job, deduplicated=job.created_at < asked_at, replayed=True)
 
 
-def _placed(session: Session, asker: Asker, place: Callable[[Session], Submitted]) -> Submitted:
-    submitted = place(session)
+def _placed(session: Session, asker: Asker, place: Callable[[], Submitted]) -> Submitted:
+    submitted = place()
     if asker.key is not None:
         ledger.remember(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256, submitted.job.id)
     return submitted
 
 
 def _written(runtime: Runtime, asker: Asker, job_id: str) -> Job | None:
-    """The job, where the connection broke at COMMIT and took only its answer along.
+    """The job, where the connection broke at COMMIT, or at the statement that is a transaction by itself, and took only its answer along.
 
-    Where Postgres is still at that COMMIT the client hears 503 and asks again; with an Idempotency-Key it then gets this job.
+    Where Postgres is still at it the client hears 503 and asks again; with an Idempotency-Key it then gets this job.
     """
     try:
         with runtime.sessions() as session:
@@ -308,8 +337,8 @@ def _written(runtime: Runtime, asker: Asker, job_id: str) -> Job | None:
         return None
 
 
-def _submit_one(runtime: Runtime, session: Session, row: ledger.NewJob) -> Submitted:
-    job, deduplicated, waiting = ledger.place(session, row, max_queue=runtime.settings.max_queue)
+def _submit_one(runtime: Runtime, session: Session, row: ledger.NewJob, job_id: str | None = None) -> Submitted:
+    job, deduplicated, waiting = ledger.place(session, row, max_queue=runtime.settings.max_queue, id_=job_id)
     return Submitted(job, deduplicated, ahead=None if deduplicated else waiting)
 
 
@@ -341,14 +370,22 @@ def _rows(runtime: Runtime, session: Session, asker: Asker, jobs: Sequence[tuple
     return [_row(runtime, asker, entity.id, job, models.get((entity.id, job.model))) for entity, job in jobs]
 
 
-def _row(runtime: Runtime, asker: Asker, entity_id: int, job: JobSpec, model_id: str | None) -> ledger.NewJob:
+def _lineage(session: Session, asker: Asker, entity: Standing, job: TrainJob) -> str:
+    """The model that a training is for, made where it is missing."""
+    wanted = (entity.id, job.model)
+    return entity.models.get(job.model) or registry.ensure_models(session, asker.tenant_id, {wanted})[wanted]
+
+
+def _row(
+    runtime: Runtime, asker: Asker, entity_id: int, job: JobSpec, model_id: str | None, spec_hash: Callable[[Json], str] = digest
+) -> ledger.NewJob:
     spec = job.as_dict()
     return ledger.NewJob(
         tenant_id=asker.tenant_id,
         kind=job.kind,
         queue=job.queue,
         spec=spec,
-        spec_hash=digest(spec),
+        spec_hash=spec_hash(spec),
         label=job.label,
         entity_id=entity_id,
         model_id=model_id,
@@ -361,8 +398,7 @@ def _row(runtime: Runtime, asker: Asker, entity_id: int, job: JobSpec, model_id:
 
 def _asking(runtime: Runtime, asker: Asker, asked: Question, job: JobSpec) -> ledger.NewJob:
     """A job that asks something of a version that is known already."""
-    row = _row(runtime, asker, asked.answering.entity_id, job, asked.answering.model_id)
-    return replace(row, spec_hash=asked.digest(row.spec))
+    return _row(runtime, asker, asked.answering.entity_id, job, asked.answering.model_id, asked.digest)
 
 
 def require_free(session: Session, tenant_id: str, name: str) -> None:

@@ -33,7 +33,8 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})\b")
 def asker(metadata: Mapping[str, Any] | None = None) -> Asker:
     """Who asks, with the Idempotency-Key if there is one. The path is part of the route: two jobs' retries are two requests."""
     route = f"{request.method} {request.path}"
-    return Asker(tenant_id(), route, _idempotency_key(), hashlib.sha256(whole_body()).hexdigest(), metadata or {})
+    key = _idempotency_key()
+    return Asker(tenant_id(), route, key, hashlib.sha256(whole_body()).hexdigest() if key else "", metadata or {})
 
 
 def _idempotency_key() -> str | None:

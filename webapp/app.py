@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
+from flask.sessions import NullSession, SessionInterface
 
 from tasks.runtime import Runtime
 from webapp import anomalies, backtests, entities, events, health, jobs, metrics, models, openapi, predictions, problems, recipes, webhooks
@@ -27,8 +28,19 @@ class _Json(DefaultJSONProvider):
     sort_keys = False
 
 
+class _NoSession(SessionInterface):
+    """No cookie carries anything, so one session that holds nothing does for every request."""
+
+    _empty = NullSession()
+
+    def open_session(self, *_: object) -> NullSession:
+        return self._empty
+
+
 class _App(Flask):
     """Flask without asking each view and hook of each request whether it is a coroutine: none is."""
+
+    session_interface = _NoSession()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func

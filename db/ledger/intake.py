@@ -88,10 +88,10 @@ class Recalled(NamedTuple):
     asked_at: datetime
 
 
-def place(session: Session, new: NewJob, *, max_queue: int) -> Placed:
-    """`admit` and `submit` in one step: what a request for one job needs."""
+def place(session: Session, new: NewJob, *, max_queue: int, id_: str | None = None) -> Placed:
+    """`admit` and `submit` in one statement: what a request for one job needs. `id_` is what a new job will be known by."""
+    id_ = id_ or new_id("job")
     while True:
-        id_ = new_id("job")
         [(allowed, held, waiting, *moments)] = ask(session, _PLACE, _given(id_, new) | {"max_queue": max_queue})
         _require_room(new.tenant_id, new.queue, 1, allowed, held, waiting, max_queue)
         if moments[0] is not None:

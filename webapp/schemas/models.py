@@ -107,6 +107,10 @@ class SpecIn(_SpecIn):
     What is forecast stands beside it: the request's `target`, or what the recipe says.
     """
 
+    def __init__(self, **about: Any) -> None:
+        """Partial: a field that was not sent is passed over at once, instead of being asked for its default; none has one."""
+        super().__init__(**about | {"partial": True})
+
     @pre_load
     def without_targets(self, data: Any, **_: Any) -> Any:
         if isinstance(data, Mapping) and "targets" in data:

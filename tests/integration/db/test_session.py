@@ -9,7 +9,7 @@ from psycopg.errors import ForeignKeyViolation
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from db.session import Sessions, ask, make_engine, make_sessions
+from db.session import Sessions, ask, make_engine, make_sessions, together
 from tests.support.severed import cut
 
 
@@ -58,3 +58,36 @@ def test_what_postgres_refuses_is_the_error_that_callers_know(sessions: Sessions
         ask(session, statement, {"name": "somebody"})
     assert isinstance(refused.value.orig, ForeignKeyViolation)
     assert "somebody" not in str(refused.value).partition("DETAIL")[0]
+
+
+MARK = "SELECT set_config('fleetcast.mark', 'x', true), pg_current_xact_id()"
+MARKED = "SELECT current_setting('fleetcast.mark', true), pg_current_xact_id()"
+
+
+def test_statements_sent_singly_are_transactions_of_their_own(engine: Engine) -> None:
+    with make_sessions(engine, singly=True).begin() as session:
+        [(_, first)], [(mark, second)] = ask(session, MARK, {}), ask(session, MARKED, {})
+    assert (mark or "", first == second) == ("", False)
+
+
+def test_statements_sent_singly_are_one_transaction_once_they_are_to_be(engine: Engine) -> None:
+    singly = make_sessions(engine, singly=True)
+    with singly() as session:
+        together(session)
+        together(session)
+        [(_, first)], [(mark, second)] = ask(session, MARK, {}), ask(session, MARKED, {})
+        ask(session, "INSERT INTO tenants (id, name, max_unfinished, max_running) VALUES ('tnt_x', 'x', 1, 1) RETURNING id", {})
+        session.rollback()
+    assert (mark, first) == ("x", second)
+    with singly.begin() as session:
+        assert ask(session, "SELECT id FROM tenants WHERE id = 'tnt_x'", {}) == []
+
+
+def test_what_is_written_together_stands_after_the_end(engine: Engine) -> None:
+    singly = make_sessions(engine, singly=True)
+    with singly.begin() as session:
+        together(session)
+        ask(session, "INSERT INTO tenants (id, name, max_unfinished, max_running) VALUES ('tnt_x', 'x', 1, 1) RETURNING id", {})
+    with make_sessions(engine).begin() as session:
+        together(session)  # says nothing where all is one transaction anyway
+        assert ask(session, "SELECT id FROM tenants WHERE id = 'tnt_x'", {}) == [("tnt_x",)]

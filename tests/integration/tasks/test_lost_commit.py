@@ -1,8 +1,9 @@
-"""COMMIT goes through and its answer does not: what is accepted exists, and exists once."""
+"""COMMIT goes through, or the statement that is a transaction by itself, and its answer does not: what is accepted exists, once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,11 @@ def count(engine: Engine) -> int:
         return connection.execute(select(func.count()).select_from(Job)).scalar_one()
 
 
+def again(asker: Asker) -> Asker:
+    """The same tenant with a new request."""
+    return Asker(asker.tenant_id)
+
+
 def cut_next_commit(wire: Proxy) -> None:
     cuts = wire.cuts
     wire.cut_answer_to = lambda said: b"COMMIT" in said and wire.cuts == cuts
@@ -57,6 +63,45 @@ def test_the_job_is_there_and_is_answered(shop: Workshop, asker: Asker, wire: Pr
     assert wire.cuts == 1
     assert road.job(shop, asker, answered.job.id).state == "queued"
     assert count(engine) == 1
+
+
+def another(seed: int) -> TrainOrder:
+    return replace(ORDER, overrides=road.SMALL | {"seed": seed})
+
+
+def cut_next_job(wire: Proxy) -> None:
+    cuts = wire.cuts
+    wire.cut_answer_to = lambda said: b"INSERT INTO jobs" in said and wire.cuts == cuts
+
+
+def test_the_job_of_a_single_statement_is_there_and_is_answered(shop: Workshop, asker: Asker, wire: Proxy, engine: Engine) -> None:
+    submit.train(shop.runtime, again(asker), ORDER)  # the first training of a model writes that down too, in one transaction
+    cut_next_job(wire)
+    answered = submit.train(shop.runtime, again(asker), another(seed=2))
+    assert wire.cuts == 1
+    assert road.job(shop, asker, answered.job.id).state == "queued"
+    assert (answered.job.spec["spec"]["seed"], count(engine)) == (2, 2)
+
+
+def test_a_single_statement_that_never_arrived_is_an_error_and_leaves_nothing(
+    shop: Workshop, asker: Asker, wire: Proxy, engine: Engine
+) -> None:
+    submit.train(shop.runtime, again(asker), ORDER)
+    cuts = wire.cuts
+    wire.drop = lambda said: b"INSERT INTO jobs" in said and wire.cuts == cuts
+    with pytest.raises(OperationalError):
+        submit.train(shop.runtime, again(asker), another(seed=2))
+    assert (wire.cuts, count(engine)) == (1, 1)
+
+
+def test_a_training_has_two_words_with_postgres(shop: Workshop, asker: Asker, wire: Proxy) -> None:
+    """One that looks at the entity, one that writes the job; no word begins or ends a transaction."""
+    submit.train(shop.runtime, again(asker), ORDER)
+    heard: list[bytes] = []
+    wire.drop = lambda said: heard.append(said) is not None
+    submit.train(shop.runtime, again(asker), another(seed=2))
+    words = (b"BEGIN", b"COMMIT", b"FROM entities", b"FROM observations", b"INSERT INTO models", b"INSERT INTO jobs")
+    assert [word for said in heard for word in words if word in said] == [b"FROM entities", b"INSERT INTO jobs"]
 
 
 def test_the_key_still_brings_the_same_job(shop: Workshop, asker: Asker, wire: Proxy, engine: Engine) -> None:
