@@ -11,7 +11,9 @@ StoreError
 ├── SourceUnavailable  the place that observations are read from could not be reached
 │   └── SourceLagging   it answers, and is too far behind what it follows
 ├── SourceUnreadable   it is there, and cannot be read as the operator's file says
-├── CatalogueInvalid   the operator's file of sources says what cannot be
+├── CatalogueInvalid   the operator's file of sources or sinks says what cannot be
+├── SinkUnavailable  the place that forecasts go to could not be reached
+├── SinkRefused     it was reached, and does not take the rows
 ├── FenceLost       the lease was taken by somebody else: stop, write nothing
 └── MigrationBlocked  others held a table for as long as a migration tried to change it
 """
@@ -82,10 +84,18 @@ class SourceUnreadable(StoreError):
 
 
 class CatalogueInvalid(StoreError):
-    """`where` is the table and the field: sources.plant.url."""
+    """`where` is the table and the field: sources.plant.url. A value that may be a secret is not told."""
 
     def __init__(self, where: str, fix: str) -> None:
         super().__init__(f"{where}: {fix}")
+
+
+class SinkUnavailable(StoreError):
+    """The same of a sink. What it was to take is written at the next try."""
+
+
+class SinkRefused(StoreError):
+    """A table, a column or a right is missing there, or a driver here: nothing that passes by itself."""
 
 
 class FenceLost(StoreError):

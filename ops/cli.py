@@ -34,6 +34,11 @@ COMMANDS: Mapping[str, Entry] = {
     "keys": Entry("ops.keys", "Create, list, rotate and revoke API keys."),
     "jobs": Entry("ops.jobs", "List, show, retry and cancel jobs, those of every tenant."),
     "webhooks": Entry("ops.webhooks", "List webhooks and their deliveries, and send one again."),
+    "sinks": Entry("ops.sinks", "List and check the databases that forecasts may be written to, and print the tables that they need."),
+    "run": Entry(
+        "ops.nightly",
+        "Train every entity by RECIPE, from its base where there is one, and forecast it into a sink: a night's work in one command.",
+    ),
     "import": Entry("ops.importing", "Take in FILE (CSV or Parquet; long or wide).", "worker"),
     "convert": Entry("ops.convert", "Turn FILE, a PyTorch state dict, into a zip that can be imported as a base.", "worker"),
     "backup": Entry("ops.backup", "Write Postgres and the artefacts into FILE, while everything runs."),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,12 @@ from db import ledger, tenants
 from db.errors import NotFound, StoreError
 from db.models import CANCELLED, FAILED, TERMINAL, UNFINISHED, Job, Tenant
 from ops import pages
+from ops.asking import asking
 from ops.durations import DURATION
-from ops.house import database, folder_option, served
+from ops.house import database, folder_option
 from tasks import problems, status, submit
 from tasks.jobs import QUEUES
-from tasks.runtime import Runtime, open_runtime
-from tasks.settings import SettingsError
+from tasks.runtime import Runtime
 from tasks.submit import Asker
 
 APPLICATION = "fleetcast-jobs"
@@ -106,7 +104,7 @@ def cancel(ids: tuple[str, ...], folder: Path | None) -> None:
     """Cancel jobs: at once while they wait, by asking their worker to stop while they run. Ends with 1 when one could not be."""
     if not ids:
         raise click.UsageError("Name the jobs; `fleetcast jobs ls` shows them.")
-    with _runtime(folder) as runtime:
+    with asking(folder, "jobs") as runtime:
         _each(ids, lambda job_id: _cancel(runtime, job_id))
 
 
@@ -130,7 +128,7 @@ def retry(ids: tuple[str, ...], failed: bool, tenant: str | None, yes: bool, fol
     narrowed = tenant is not None or any(value is not None for value in narrow.values())
     if bool(ids) == failed or (narrowed and not failed):
         raise click.UsageError("Either name the jobs, or say --failed and which of those, as `--failed --code worker_lost --since 1h`.")
-    with _runtime(folder) as runtime:
+    with asking(folder, "jobs") as runtime:
         if failed:
             with runtime.sessions() as session:
                 sought = ledger.Sought(tenant_id=owner(session, tenant), state=FAILED, not_retried=True, **narrow)
@@ -191,20 +189,6 @@ def _agreed(found: Sequence[tuple[Job, str]], *, yes: bool) -> tuple[str, ...]:
     if not yes:
         click.confirm(f"Retry {len(found)} jobs?", abort=True, err=True)
     return tuple(job.id for job, _ in reversed(found))
-
-
-@contextmanager
-def _runtime(folder: Path | None) -> Iterator[Runtime]:
-    """With Redis, where the jobs' status is mirrored to those who poll it."""
-    settings = served(folder)
-    if not settings.cache:
-        raise SettingsError("REDIS_URL", "", "name the server: those who poll a job read its status there")
-    # One command can wait longer for Redis than a request can.
-    runtime = open_runtime(replace(settings, cache_timeout_s=max(settings.cache_timeout_s, 2.0)), "jobs", pool_size=2)
-    try:
-        yield runtime
-    finally:
-        runtime.close()
 
 
 def owner(session: Session, name: str | None) -> str | None:

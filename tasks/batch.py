@@ -15,9 +15,11 @@ from ml.errors import ModelError
 from ml.fitted import Fitted
 from ml.forecaster import Forecast, forecast, recent_rows, require_bounds
 from ml.series import RawChannels
+from tasks import sinks
 from tasks.execute import Work
 from tasks.jobs import PredictJob
 from tasks.predict import Served, answer, asked, predict_one, recent, remembered
+from tasks.sinks import Sending
 from tasks.sources import Store, is_outside
 from tasks.together import publish_together
 from tasks.workshop import Workshop
@@ -46,6 +48,7 @@ class Made:
     served: Served
     forecast: Forecast
     body: Json
+    sink: str | None
 
 
 def predict(shop: Workshop, works: Sequence[Work]) -> None:
@@ -122,7 +125,7 @@ def _made(served: Sequence[tuple[Found, Served]]) -> list[Made]:
             with found.work.outcome():
                 if isinstance(told, ModelError):
                     raise told
-                made.append(Made(found.work, asked(one, found.job, told), one, told, answer(one, told)))
+                made.append(Made(found.work, asked(one, found.job, told), one, told, answer(one, told), found.job.sink))
     return made
 
 
@@ -133,11 +136,16 @@ def _publish(shop: Workshop, made: Sequence[Made]) -> None:
     def write(session: Session, held: Sequence[Work]) -> Mapping[str, tuple[Json, Sequence[Json]]]:
         kept = [by_job[work.job.id] for work in held]
         forecasts.store_all(session, kept[0].work.job.tenant_id, [_kept(one) for one in kept])
-        return {one.work.job.id: ({"forecast": one.body}, list(one.forecast.warnings)) for one in kept}
+        sent = sinks.send(shop.sink, session, [_sending(one) for one in kept])
+        return {one.work.job.id: ({"forecast": one.body} | told, list(one.forecast.warnings)) for one, told in zip(kept, sent, strict=True)}
 
     publish_together(shop, [one.work for one in made], write)
     answers = {one.question: remembered(one.work, one.body, shop.settings.forecast_ttl_s) for one in made if one.work.settled}
     shop.runtime.cache.put_all(made[0].work.job.tenant_id, answers, shop.settings.forecast_ttl_s)
+
+
+def _sending(made: Made) -> Sending:
+    return Sending(made.sink, made.work.job.tenant_id, made.served.version.id, made.body)
 
 
 def _kept(made: Made) -> forecasts.Made:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
 from db import ledger
-from db.errors import FenceLost, NotFound, SourceUnavailable, StoreError
+from db.errors import FenceLost, NotFound, SinkUnavailable, SourceUnavailable, StoreError
 from db.models import TERMINAL, Job, Json, Version
 from db.registry import NewVersion, publish_and_prune
 from ml.errors import ModelError, NewerRelease, StorageFull
@@ -28,8 +28,8 @@ log = structlog.get_logger()
 
 #: Pauses before a publication is tried again.
 PUBLISH_PAUSES_S = (0.5, 2.0)
-#: What passes by itself, or once an operator has seen to it: a full disk, a source that is away, Postgres while the job ran.
-PASSING = (StorageFull, SourceUnavailable, OperationalError, InterfaceError, PoolExhausted)
+#: What passes by itself, or once an operator has seen to it: a full disk, a source or a sink that is away, Postgres while the job ran.
+PASSING = (StorageFull, SourceUnavailable, SinkUnavailable, OperationalError, InterfaceError, PoolExhausted)
 
 #: Writes a job's effects in the transaction that ends it, and returns its result and warnings.
 Publish = Callable[[Session], tuple[Json, Sequence[Json]]]

@@ -32,7 +32,7 @@ Ahead = Mapping[str, Sequence[float]]
 #: Holds the format of a stored spec; one of format 1 has none.
 FORMAT = "v"
 #: Members that a release before this format would pass over, and come to another result: a job that has one says so.
-SINCE: Mapping[str, int] = {"source": 2}
+SINCE: Mapping[str, int] = {"source": 2, "sink": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +213,8 @@ class PredictJob(_Asked):
 
     kind: ClassVar[str] = "predict"
     format: ClassVar[int] = 2
+    #: Where the forecast goes besides our own table.
+    sink: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

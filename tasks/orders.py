@@ -84,6 +84,7 @@ class PredictOrder:
     future: Ahead | None = None
     #: None is where the version's training read.
     source: str | None = None
+    sink: str | None = None
     batch: bool = False
 
 

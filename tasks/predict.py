@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -19,10 +19,12 @@ from ml.forecaster import Forecast, forecast, recent_rows
 from ml.interpretation import interpret
 from ml.scenarios import Direction
 from ml.series import RawChannels, moment, regularise
+from tasks import sinks
 from tasks.execute import Work
 from tasks.history import fetch
 from tasks.jobs import Ahead, PredictJob, WhatIfJob
 from tasks.questions import fresh_s, keeps, serving
+from tasks.sinks import Sending
 from tasks.sources import Place, at
 from tasks.workshop import Workshop
 
@@ -105,25 +107,19 @@ def predict_one(shop: Workshop, work: Work) -> None:
     if isinstance(made, ModelError):
         raise made
     body = answer(served, made)
-    if not keeps(job.future, job.source or served.version.source, served.version.source):  # nothing to answer anybody else with
-        work.publish(lambda _: ({"forecast": body}, list(made.warnings)))
-        return
+    kept = keeps(job.future, job.source or served.version.source, served.version.source)  # else nothing to answer anybody else with
     question = asked(served, job, made)
 
     def write(session: Session) -> tuple[Json, Sequence[Json]]:
-        forecasts.store(
-            session,
-            work.job.tenant_id,
-            question,
-            entity_id=served.entity.id,
-            job_id=work.job.id,
-            data_until=made.data_until,
-            body=body,
-        )
-        return {"forecast": body}, list(made.warnings)
+        if kept:
+            about: dict[str, Any] = {"entity_id": served.entity.id, "job_id": work.job.id, "data_until": made.data_until, "body": body}
+            forecasts.store(session, work.job.tenant_id, question, **about)
+        [sent] = sinks.send(shop.sink, session, [Sending(job.sink, work.job.tenant_id, served.version.id, body)])
+        return {"forecast": body} | sent, list(made.warnings)
 
     work.publish(write)
-    _remember(shop, work, question, body, fresh_s(shop.runtime, served.version.source))
+    if kept:
+        _remember(shop, work, question, body, fresh_s(shop.runtime, served.version.source))
 
 
 def asked(served: Served, job: PredictJob, made: Forecast) -> forecasts.Question:

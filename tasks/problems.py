@@ -13,6 +13,8 @@ from db.errors import (
     NotFound,
     OverQuota,
     Saturated,
+    SinkRefused,
+    SinkUnavailable,
     SourceLagging,
     SourceUnavailable,
     SourceUnreadable,
@@ -221,7 +223,7 @@ CATALOGUE: Mapping[str, Kind] = {
     "source_unavailable": Kind(
         502,
         "The data source does not answer",
-        "The place that observations are read from, or that results are written to, could not be reached at any try.",
+        "The place that observations are read from could not be reached at any try.",
         "Try again later.",
         retryable=True,
     ),
@@ -238,6 +240,21 @@ CATALOGUE: Mapping[str, Kind] = {
         "The follower that is read is further behind than its `lag_limit_s` allows, at every try.",
         "Try again later.",
         retryable=True,
+        in_jobs_only=True,
+    ),
+    "sink_unavailable": Kind(
+        502,
+        "The sink does not answer",
+        "The database that the forecast was to be written to could not be reached at any try. Nothing was published.",
+        "Retry the job later; the rows of its earlier tries, if any, are replaced.",
+        retryable=True,
+        in_jobs_only=True,
+    ),
+    "sink_refused": Kind(
+        502,
+        "The sink does not take the rows",
+        "A table, a column or a right is missing in the database that the forecast was to be written to. Nothing was published.",
+        "Tell the operator, whose `fleetcast sinks check` says more; then retry the job.",
         in_jobs_only=True,
     ),
     "queue_saturated": Kind(
@@ -339,27 +356,25 @@ def of(error: ModelError | StoreError) -> dict[str, Any]:
     return problem(_code(error), str(error))
 
 
+#: Codes of the errors that have one each; the more special first.
+_CODES: Mapping[type[StoreError], str] = {
+    NoActiveVersion: "no_active_version",
+    OverQuota: "quota_exceeded",
+    Saturated: "queue_saturated",
+    KeyReused: "idempotency_key_reused",
+    SourceLagging: "source_lagging",
+    SourceUnreadable: "source_unreadable",
+    SourceUnavailable: "source_unavailable",
+    SinkUnavailable: "sink_unavailable",
+    SinkRefused: "sink_refused",
+}
+
+
 def _code(error: StoreError) -> str:
-    match error:
-        case NoActiveVersion():
-            return "no_active_version"
-        case NotFound():
-            return f"{error.what}_not_found"
-        case Conflict():
-            return error.code
-        case OverQuota():
-            return "quota_exceeded"
-        case Saturated():
-            return "queue_saturated"
-        case KeyReused():
-            return "idempotency_key_reused"
-        case SourceLagging():
-            return "source_lagging"
-        case SourceUnreadable():
-            return "source_unreadable"
-        case SourceUnavailable():
-            return "source_unavailable"
-    return "internal"
+    if isinstance(error, Conflict):
+        return error.code
+    found = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "internal")
+    return f"{error.what}_not_found" if isinstance(error, NotFound) and found == "internal" else found
 
 
 def catalogue_table() -> str:

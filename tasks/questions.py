@@ -34,10 +34,12 @@ class Question:
     future: Ahead | None = None
     #: Where the rows are read: as the client says, else where the version's training read.
     source: str | None = None
+    #: Where the answer goes besides.
+    sink: str | None = None
 
     @property
     def job(self) -> PredictJob:
-        return PredictJob(self.entity, self.target, self.horizon, self.level, self.semver, self.future, self.source)
+        return PredictJob(self.entity, self.target, self.horizon, self.level, self.semver, self.future, self.source, self.sink)
 
     @property
     def kept(self) -> bool:
@@ -70,7 +72,8 @@ def resolve(session: Session, runtime: Runtime, tenant_id: str, job: PredictJob 
     if future is not None:
         _require_known_ahead(answering, future, steps)
     certain = level if level is not None else answering.spec["level"]
-    return Question(tenant_id, entity, answering, target, steps, certain, semver, future, source)
+    sink = job.sink if isinstance(job, PredictJob) else None
+    return Question(tenant_id, entity, answering, target, steps, certain, semver, future, source, sink)
 
 
 def _require_known_ahead(answering: registry.Answering, future: Ahead, steps: int) -> None:
@@ -114,10 +117,11 @@ def serving(session: Session, tenant_id: str, entity: Entity, name: str, semver:
 def known(runtime: Runtime, session: Session, question: Question) -> tuple[Job, Json] | None:
     """The job that made the answer and the forecast, if it is not older than the cache's time to live.
 
-    A question that brings its own future or source is answered for itself alone: nothing kept speaks of those.
+    A question that brings its own future or source is answered for itself alone: nothing kept speaks of those. One whose answer is to go
+    into a sink has a job of its own, which sees to that.
     """
     left_s = _left_s(runtime, question.answering)
-    if not question.kept or left_s <= 0:
+    if not question.kept or question.sink is not None or left_s <= 0:
         return None
     tenant_id = question.tenant_id
     body = runtime.cache.get(tenant_id, question.asked) or _stored(runtime, session, tenant_id, question.asked, left_s)

@@ -14,6 +14,8 @@ from db.cache import ForecastCache
 from db.errors import CatalogueInvalid
 from db.meter import Meter
 from db.session import Sessions, make_engine, make_sessions
+from db.sinks import catalogue as sink_catalogue
+from db.sinks.catalogue import Sink
 from db.sources import catalogue
 from db.sources.opened import Sources
 from db.sources.source import Limits
@@ -45,6 +47,8 @@ class Runtime:
     recipes: Mapping[str, Recipe]
     #: What jobs may read besides the built-in store.
     sources: Sources
+    #: Where forecasts may also go, by name; nothing is opened.
+    sinks: Mapping[str, Sink]
     pace: Pace = field(default_factory=Pace)
 
     def serve(self, role: str) -> None:
@@ -81,18 +85,15 @@ def assemble(settings: Settings, engine: Engine, memory: Redis, breaker: Breaker
         ringer=Ringer(engine),
         recipes=_recipes(settings),
         sources=_sources(settings),
+        sinks=read_sinks(settings),
     )
 
 
 def _recipes(settings: Settings) -> Mapping[str, Recipe]:
     """The presets, then the file. Raises SettingsError: a process with half its recipes must not start."""
     changed = presets(settings.recipe_changes)
-    if not settings.recipes_file:
-        return changed
     try:
-        return with_file(changed, Path(settings.recipes_file).read_text())
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError("RECIPES_FILE", settings.recipes_file, "must name a text file that this user can read") from None
+        return with_file(changed, _content("RECIPES_FILE", settings.recipes_file))
     except SpecInvalid as error:
         raise SettingsError("RECIPES_FILE", settings.recipes_file, error.detail) from None
 
@@ -100,14 +101,26 @@ def _recipes(settings: Settings) -> Mapping[str, Recipe]:
 def _sources(settings: Settings) -> Sources:
     """The file's, none of them opened. Raises SettingsError."""
     limits = Limits(settings.source_max_rows, settings.source_timeout_s)
-    if not settings.sources_file:
-        return Sources({}, limits)
     try:
-        return Sources(catalogue.read(Path(settings.sources_file).read_text()), limits)
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError("SOURCES_FILE", settings.sources_file, "must name a text file that this user can read") from None
+        return Sources(catalogue.read(_content("SOURCES_FILE", settings.sources_file)), limits)
     except CatalogueInvalid as error:
         raise SettingsError("SOURCES_FILE", settings.sources_file, str(error)) from None
+
+
+def read_sinks(settings: Settings) -> Mapping[str, Sink]:
+    """The operator's sinks. Raises SettingsError."""
+    try:
+        return sink_catalogue.read(_content("SINKS_FILE", settings.sinks_file))
+    except CatalogueInvalid as error:
+        raise SettingsError("SINKS_FILE", settings.sinks_file, str(error)) from None
+
+
+def _content(variable: str, file: str) -> str:
+    """Nothing, where no file is named. Raises SettingsError."""
+    try:
+        return Path(file).read_text() if file else ""
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(variable, file, "must name a text file that this user can read") from None
 
 
 def make_meter(settings: Settings, cache: ForecastCache, breaker: Breaker) -> Meter:

@@ -120,6 +120,7 @@ class Settings:
         30.0, "Longest wait for a source's connection and for one statement: a quarter of STALL_TIMEOUT_S.", low=0.1
     )
     source_max_rows: int = _setting(2_000_000, "Rows one reading of a source may bring: 32 MB per channel.", low=1)
+    sinks_file: str = _setting("", "TOML file of the databases that forecasts may also be written to. Empty: none.")
     worker_name: str = _setting("", "Name of this worker in leases and Flower. Empty: the host's name.")
     flower_basic_auth: str = _setting("", "`user:password` of Flower. `fleetcast up` makes one.", secret=True)
     flower_url_prefix: str = _setting("", "Path below which a proxy serves Flower, such as `flower`. Empty: none.")

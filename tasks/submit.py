@@ -18,7 +18,7 @@ from db.errors import NotFound
 from db.models import CANCELLED, SUCCEEDED, Job, Json, new_id
 from db.standing import Standing
 from ml.errors import SpecInvalid
-from tasks import status
+from tasks import sinks, status
 from tasks.alarms import ANOMALY, DetectOrder, WatchOrder, judging, watching
 from tasks.jobs import (
     BATCH,
@@ -141,6 +141,7 @@ def predict(runtime: Runtime, asker: Asker, order: PredictOrder) -> Submitted:
     """
 
     def place(session: Session, job_id: str) -> Submitted:
+        sinks.require(runtime, session, asker.tenant_id, order)
         if order.batch:
             return _predict_batch(runtime, session, asker, order)
         entity, target = order.entities[0], order.targets[0]
@@ -259,9 +260,9 @@ def _predict_batch(runtime: Runtime, session: Session, asker: Asker, order: Pred
     return _submit_batch(runtime, session, asker, BATCH, jobs, shape_key=JOINED)
 
 
-def _left_open(order: PredictOrder) -> tuple[int | None, float | None, str | None, Ahead | None, str | None]:
-    """What a prediction may leave for the version to say, in the order of PredictJob."""
-    return order.horizon, order.level, order.version, order.future, order.source
+def _left_open(order: PredictOrder) -> tuple[int | None, float | None, str | None, Ahead | None, str | None, str | None]:
+    """What a prediction may leave for the version to say, and where it goes, in the order of PredictJob."""
+    return order.horizon, order.level, order.version, order.future, order.source, order.sink
 
 
 def _looked_up(runtime: Runtime, asker: Asker, ahead: Callable[[Session], Made], place: Callable[[Session, Made], Submitted]) -> Submitted:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from db import ledger
+from db.errors import SinkRefused
 from db.models import Json
 from tasks import metrics, status
 from tasks.execute import Work
@@ -23,11 +24,12 @@ PublishAll = Callable[[Session, Sequence[Work]], Mapping[str, tuple[Json, Sequen
 def publish_together(shop: Workshop, works: Sequence[Work], write: PublishAll) -> list[Work]:
     """Commit the effects and the success of each, under its own fence. The works that are left without an outcome.
 
-    Those whose fence is gone are left, and all where the transaction fails: whoever publishes them one by one learns which of them it was.
+    Those whose fence is gone are left, and all where the transaction fails or a sink refuses: whoever publishes them one by one learns
+    which of them it was. Raises SinkUnavailable, which none of them would fare better with.
     """
     try:
         held, moved = _commit(shop, works, write)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, SinkRefused) as error:
         log.warning("cohort_not_published", jobs=[work.job.id for work in works], error=str(error).splitlines()[0])
         return list(works)
     for work in held:

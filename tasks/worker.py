@@ -56,7 +56,7 @@ class Bench:
     @classmethod
     def close(cls) -> None:
         if cls.shop is not None:
-            cls.shop.runtime.close()
+            cls.shop.close()
             cls.shop = None
 
 

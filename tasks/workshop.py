@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import structlog
 import torch
 
-from db.errors import Conflict
+from db.errors import Conflict, SinkRefused
 from db.models import Job, Version
 from db.session import Sessions
+from db.sinks.writer import Writer, open_writer
 from ml import artifact
 from ml.anomaly.artifact import load_detector
 from ml.anomaly.detector import Detector
@@ -42,6 +43,7 @@ class Workshop:
     runtime: Runtime
     device: str
     _loaded: OrderedDict[str, Any] = field(default_factory=OrderedDict)
+    _writers: dict[str, Writer] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
@@ -99,6 +101,19 @@ class Workshop:
             self.runtime.meter.count(ARTEFACTS_CORRUPT)
             error.extra["hint"] = f"Version {version.semver}: roll back with POST /models/{version.model_id}/rollback, or train again."
             raise
+
+    def sink(self, name: str) -> Writer:
+        """Opened at its first forecast, and kept. Raises SinkUnavailable, SinkRefused."""
+        if name not in self._writers:
+            if name not in self.runtime.sinks:
+                raise SinkRefused(f"Sink {name} is not among the worker's; it was when the job was asked for.")
+            self._writers[name] = open_writer(self.runtime.sinks[name])
+        return self._writers[name]
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self.runtime.close()
 
     def clear_memory(self) -> None:
         """Give back what nothing holds any more, the device's memory too."""

@@ -36,10 +36,11 @@ ALTERED: Mapping[str, Sequence[tuple[str, str]]] = {
     "tasks/jobs.py": [
         # Trainings have a field that a worker must not pass over, so their format rises.
         (
-            "of the release before must not pass over.\n    format: ClassVar[int] = 1",
-            "of the release before.\n    format: ClassVar[int] = 2",
+            "of the release before must not pass over.\n    format: ClassVar[int] = 2",
+            "of the release before.\n    format: ClassVar[int] = 3",
         ),
         ("return _written(self, members)", 'return _written(self, members | {"essential": True})'),
+        ('{"source": 2, "sink": 2}', '{"source": 2, "sink": 2, "essential": 3}'),
         # Questions have one that it may.
         ("return _written(self, asdict(self))", 'return _written(self, asdict(self) | {"curious": True})'),
         # What-ifs are asked under a new kind, of which older workers have not heard.

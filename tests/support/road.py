@@ -51,7 +51,7 @@ def workshop(settings: Settings) -> Iterator[Workshop]:
     try:
         yield shop
     finally:
-        shop.runtime.close()
+        shop.close()
 
 
 def tenant(shop: Workshop, name: str = "acme", **limits: int) -> Asker:

@@ -83,8 +83,8 @@ class ImportSpec(Out):
     spec = fields.Dict(metadata=shaped("Spec"))
 
 
-class PredictSpec(Out):
-    """A forecast, defaults filled in. Those of an item of a batch are filled in when it runs."""
+class _AskedSpec(Out):
+    """What every question about the future names."""
 
     entity = fields.String()
     target = fields.String()
@@ -99,7 +99,13 @@ class PredictSpec(Out):
     source = fields.String(metadata=SOURCE_TOLD)
 
 
-class WhatIfSpec(PredictSpec):
+class PredictSpec(_AskedSpec):
+    """A forecast, defaults filled in. Those of an item of a batch are filled in when it runs."""
+
+    sink = fields.String(metadata=SOMETIMES | {"description": "Where the forecast goes besides."})
+
+
+class WhatIfSpec(_AskedSpec):
     """A what-if, defaults filled in."""
 
     scenarios = fields.List(fields.Dict(metadata=shaped("ScenarioIn")))
@@ -155,10 +161,19 @@ class BatchResult(Out):
     has_failures = fields.Boolean()
 
 
+class Sent(Out):
+    """The rows of a forecast in a sink."""
+
+    name = fields.String(metadata={"description": "Of the sink."})
+    rows = fields.Integer(metadata={"description": "One for each step."})
+    model_id = fields.String(metadata={"pattern": numbered("ver"), "description": "Key of the version that made them, in both tables."})
+
+
 class ForecastResult(Out):
     """What a prediction brought."""
 
     forecast = fields.Dict(metadata=shaped("Forecast"))
+    sink = fields.Dict(metadata=SOMETIMES | shaped("Sent", description="Where it was asked to go besides."))
 
 
 RESULTS = (

@@ -35,6 +35,10 @@ _SOURCE = {
     "description": f"{SOURCE_OF_VERSION['description']} An answer from another one is not taken from the cache, not put there, and does "
     "not become the entity's newest forecast."
 }
+_SINK = {
+    "description": "Name of one of the operator's databases that the forecast is also written to. The job has not succeeded before its "
+    "rows are there; rows of an earlier forecast from the same observations are replaced. Such an answer is not taken from the cache."
+}
 
 
 class Ahead(fields.Dict):
@@ -71,6 +75,7 @@ class PredictIn(Submission):
     version = Text(low=1, high=40, load_default=None, allow_none=True, metadata=_VERSION)
     future = Ahead()
     source = Name(load_default=None, allow_none=True, metadata=_SOURCE)
+    sink = Name(load_default=None, allow_none=True, metadata=_SINK)
 
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> Asked[PredictOrder]:
@@ -92,6 +97,7 @@ class PredictBatchIn(Whom):
     horizon = Whole(*HORIZON, load_default=None, allow_none=True, metadata=_HORIZON)
     level = Real(*LEVEL, load_default=None, allow_none=True, metadata=_LEVEL)
     source = Name(load_default=None, allow_none=True, metadata=_SOURCE)
+    sink = Name(load_default=None, allow_none=True, metadata=_SINK)
 
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> BatchAsked:

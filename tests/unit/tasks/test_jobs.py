@@ -38,6 +38,7 @@ JOBS: list[JobSpec] = [
     TrainJob("user-42", "health-daily", ModelSpec(("rhr",), ("steps",), window=30, seed=4), "rhr", "always", 168.0),
     PredictJob("user-42", "rhr", 7, 0.9, "1.0.2"),
     PredictJob("user-42", "rhr"),
+    PredictJob("user-42", "rhr", 7, sink="warehouse"),
     WhatIfJob("user-42", "rhr", 7, 0.9, scenarios=[SCENARIO], bounds="clamp"),
     TrainJob("user-42", "health-daily", ModelSpec(("rhr",), rolling=(7,)), "rhr", base=BaseRef("mdl_1", "1.0.0")),
     PretrainJob("user-42", "health-daily", ModelSpec(("rhr",), future_covariates=("day_off",)), ("a", "b"), "never", 168.0),
@@ -87,7 +88,14 @@ def test_a_format_that_is_not_known_is_a_newer_releases(job: JobSpec) -> None:
         type(job).from_dict({**job.as_dict(), "v": newer, "entity": None})
 
 
-SOURCED = [replace(job, source="follower") for job in JOBS if not isinstance(job, ImportJob)]
+def test_a_prediction_that_goes_into_a_sink_is_left_to_workers_who_know_of_sinks() -> None:
+    """One of a release before would forecast, and say that all is done."""
+    job = PredictJob("user-42", "rhr", 7, sink="warehouse")
+    assert job.as_dict()["v"] == 2
+    assert not {"v", "sink"} & replace(job, sink=None).as_dict().keys()
+
+
+SOURCED = [replace(job, source="follower") for job in JOBS if not isinstance(job, ImportJob) and "v" not in job.as_dict()]
 
 
 @pytest.mark.parametrize("job", SOURCED, ids=lambda job: job.kind)
