@@ -38,6 +38,8 @@ class Unfinished:
 @dataclass(frozen=True, slots=True)
 class Census:
     unfinished: Sequence[Unfinished]
+    #: How long the schedule has waited that is due longest.
+    schedules_behind_s: float
     database_bytes: int
     #: With their indexes, by table.
     table_bytes: Mapping[str, int]
@@ -65,6 +67,10 @@ SELECT kind, queue, state, pending_children IS NOT NULL AS batch, count(*) AS jo
   CAST(extract(epoch FROM min(lease_until) - now()) AS double precision),
   count(*) FILTER (WHERE lease_until < now())
 FROM jobs WHERE state IN ('queued', 'running') GROUP BY kind, queue, state, batch
+""")
+
+_BEHIND = text("""
+SELECT CAST(coalesce(extract(epoch FROM now() - min(next_at)), 0) AS double precision) FROM schedules WHERE next_at <= now()
 """)
 
 _SIZES = text("""
@@ -100,6 +106,7 @@ def take(connection: Connection) -> Census:
     database_bytes, max_connections = connection.execute(_WHOLE).one()
     return Census(
         unfinished=[Unfinished(*row) for row in connection.execute(_UNFINISHED)],
+        schedules_behind_s=connection.execute(_BEHIND).scalar_one(),
         database_bytes=database_bytes,
         table_bytes=dict(connection.execute(_SIZES, {"tables": list(TABLES)}).all()),
         deliveries=Backlog(*connection.execute(BACKLOG).one()),

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from db import erasures
 from db.errors import NotFound
 from db.ledger.moves import move
-from db.models import CANCELLED, UNFINISHED, Attempt, Channel, Entity, Erasure, Job, Model, Version
+from db.models import CANCELLED, UNFINISHED, Attempt, Channel, Entity, Erasure, Job, Model, ScheduleEntity, ScheduleRun, Version
 from db.session import ask
 
 
@@ -158,6 +158,7 @@ def delete(session: Session, tenant_id: str, name: str) -> Erased:
     of_entity = sa.select(Model.id).where(Model.entity_id == entity.id)
     orphans = set(session.scalars(sa.select(Version.artefact_sha256).where(Version.model_id.in_(of_entity), Version.pruned_at.is_(None))))
     _scrub_jobs(session, entity)
+    _scrub_runs(session, entity)
     session.delete(entity)
     session.flush()
     kept = sa.select(Version.artefact_sha256).where(Version.artefact_sha256.in_(orphans), Version.pruned_at.is_(None))
@@ -181,3 +182,10 @@ def _scrub_jobs(session: Session, entity: Entity) -> None:
     blank = {"label": "erased", "spec": {}, "spec_hash": "erased", "progress": {}, "warnings": [], "client_metadata": {}}
     gone = dict.fromkeys(("entity_id", "model_id", "result", "error"), sa.null())
     session.execute(sa.update(Job).where(ours).values(**blank, **gone), execution_options={"synchronize_session": False})
+
+
+def _scrub_runs(session: Session, entity: Entity) -> None:
+    """Take what may tell of the entity out of the runs of schedules that name it. The schedules themselves lose its name with its row."""
+    about = sa.select(ScheduleEntity.schedule_id).where(ScheduleEntity.entity_id == entity.id)
+    told = sa.update(ScheduleRun).where(ScheduleRun.schedule_id.in_(about), ScheduleRun.error.is_not(None))
+    session.execute(told.values(error=sa.null()), execution_options={"synchronize_session": False})

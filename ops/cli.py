@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Entry] = {
     "keys": Entry("ops.keys", "Create, list, rotate and revoke API keys."),
     "jobs": Entry("ops.jobs", "List, show, retry and cancel jobs, those of every tenant."),
     "webhooks": Entry("ops.webhooks", "List webhooks and their deliveries, and send one again."),
+    "schedules": Entry("ops.schedules", "List, show, pause, resume and fire schedules, those of every tenant."),
     "sinks": Entry("ops.sinks", "List and check the databases that forecasts may be written to, and print the tables that they need."),
     "run": Entry(
         "ops.nightly",

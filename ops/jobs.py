@@ -67,7 +67,7 @@ def ls(tenant: str | None, entity: str | None, items: bool, limit: int, as_json:
     with database(folder, APPLICATION) as (sessions, settings), sessions() as session:
         sought = ledger.Sought(tenant_id=owner(session, tenant), entity=entity, items=items or entity is not None, **narrow)
         found = [(job, name, status.document(settings, job)) for job, name in ledger.survey(session, sought, limit)]
-        now = _now(session)
+        now = now_by_postgres(session)
     if as_json:
         for job, name, document in found:
             click.echo(json.dumps(document | {"label": job.label, "tenant_name": name}))
@@ -86,7 +86,7 @@ def show(job_id: str, as_json: bool, folder: Path | None) -> None:
         name = session.get_one(Tenant, job.tenant_id).name
         items = None if job.children is None else ledger.item_counts(session, job.id)
         document = status.document(settings, job, position=ledger.position(session, job), items=items)
-        tries, now = ledger.attempts(session, job.id), _now(session)
+        tries, now = ledger.attempts(session, job.id), now_by_postgres(session)
     if as_json:
         click.echo(json.dumps(document | pages.carriage(job, name, tries), indent=1))
     else:
@@ -208,7 +208,7 @@ def _found(session: Session, job_id: str) -> Job:
         raise click.ClickException(f"{error} `fleetcast jobs ls` shows those there are; what ended long ago is purged.") from error
 
 
-def _now(session: Session) -> datetime:
+def now_by_postgres(session: Session) -> datetime:
     """By Postgres' clock, as every stamp of a job is."""
     now: datetime = session.scalars(select(func.clock_timestamp())).one()
     return now

@@ -71,7 +71,7 @@ def dispatcher_command() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    runtime = open_runtime(settings, "dispatcher", pool_size=2)
+    runtime = open_runtime(settings, "dispatcher", pool_size=3)
     Dispatcher(runtime).run(stop)
     runtime.close()
 

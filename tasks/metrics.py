@@ -18,6 +18,8 @@ from tasks.jobs import QUEUES, SERVES, JobSpec
 from tasks.problems import CATALOGUE as PROBLEMS
 
 KINDS: tuple[str, ...] = tuple(spec.kind for spec in get_args(JobSpec))
+#: Kinds that schedules ask for; a test holds them against `tasks.templates`, which this module cannot import.
+SCHEDULED = tuple(kind for kind in KINDS if kind not in ("import", "what_if"))
 #: A worker whose WORKER_NAME does not begin with its kind and an @ is only known as a worker.
 WEB, DISPATCHER, WORKER = "web", "dispatcher", "worker"
 ROLES = (WEB, DISPATCHER, *SERVES, WORKER)
@@ -51,6 +53,9 @@ LEASES_LAPSED = Metric("fleetcast_leases_lapsed", "gauge", "Leases that ran out 
 DELIVERIES_PENDING = Metric("fleetcast_webhook_deliveries_pending", "gauge", "Deliveries on their way to webhooks that are not disabled.")
 DELIVERIES_OLDEST = Metric(
     "fleetcast_webhook_oldest_pending_seconds", "gauge", "How long ago the oldest of them happened; 0 when none is on its way."
+)
+SCHEDULES_BEHIND = Metric(
+    "fleetcast_schedules_behind_seconds", "gauge", "How long the schedule has waited that is due longest; 0 when none is due."
 )
 DATABASE_BYTES = Metric("fleetcast_database_bytes", "gauge", "Size of the whole database.")
 TABLE_BYTES = Metric("fleetcast_table_bytes", "gauge", "Size of each table with its indexes.", {"table": TABLES})
@@ -128,6 +133,15 @@ ARTEFACTS_CORRUPT = Metric("fleetcast_artefacts_corrupt_total", "counter", "Dama
 LEASES_REAPED = Metric("fleetcast_leases_reaped_total", "counter", "Tries given up because their worker fell silent.", {"kind": KINDS})
 BELLS = Metric("fleetcast_bells_rung_total", "counter", "Messages sent to workers, those sent again among them.", {"queue": QUEUES})
 BELLS_AGAIN = Metric("fleetcast_bells_rung_again_total", "counter", "Messages sent again because they were lost.", {"queue": QUEUES})
+SCHEDULE_RUNS = Metric(
+    "fleetcast_schedule_runs_total",
+    "counter",
+    "Runs of schedules by what became of them; one that waits is counted each time that it is tried.",
+    {"kind": SCHEDULED, "state": ("fired", "waiting", "skipped", "failed")},
+)
+SCHEDULES_LATE = Metric(
+    "fleetcast_schedules_late_total", "counter", "Runs fired so late that they were missed (SCHEDULE_GRACE_S).", {"kind": SCHEDULED}
+)
 WORKER_CRASHES = Metric("fleetcast_worker_crashes_total", "counter", "Worker processes that died at their work.")
 PUBLICATIONS_REPEATED = Metric("fleetcast_publications_repeated_total", "counter", "Publications begun again because Postgres was away.")
 HEARTBEATS_MISSED = Metric("fleetcast_heartbeats_missed_total", "counter", "Renewals of leases that Postgres did not answer.")

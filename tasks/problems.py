@@ -85,6 +85,9 @@ CATALOGUE: Mapping[str, Kind] = {
         "The entity has no active version of a model of this name.",
         "Train a model with POST /models/train, a base with POST /models/pretrain.",
     ),
+    "schedule_not_found": Kind(
+        404, "No such schedule", "None of your schedules has this id; it may have been deleted.", "List schedules with GET /schedules."
+    ),
     "method_not_allowed": Kind(
         405, "Method not allowed", "There is something at this path, and it does not take this method.", "Compare with /openapi.json."
     ),
@@ -105,6 +108,15 @@ CATALOGUE: Mapping[str, Kind] = {
     ),
     "model_is_active": Kind(
         409, "The version is active", "The version to delete is the one that serves.", "Activate another version first."
+    ),
+    "schedule_exists": Kind(
+        409, "The name is taken", "Another of your schedules has this name.", "Choose another name, or delete the other schedule."
+    ),
+    "too_many_schedules": Kind(
+        409,
+        "Too many schedules",
+        "The tenant has all the schedules that it may have.",
+        "Delete some; one schedule with a selector or `entities` does for many entities.",
     ),
     "conflicting_activation": Kind(
         409,

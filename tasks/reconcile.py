@@ -1,4 +1,4 @@
-"""Reconciling: expired leases, deadlines, cancels, old rows and orphaned artefacts; safe to run anywhere, any number of times."""
+"""Reconciling: expired leases, deadlines, cancels, schedules, old rows, orphaned artefacts; safe to run anywhere, any number of times."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db import anomalies, census, deliveries, ledger, registry
+from db import anomalies, census, deliveries, ledger, registry, schedules
 from db.models import TERMINAL, Json
 from tasks import metrics, problems, status
 from tasks.deliver import Courier
 from tasks.drift import judge_once
 from tasks.erase import follow_all
 from tasks.runtime import Runtime
+from tasks.schedules import fire_due
 
 log = structlog.get_logger()
 
@@ -69,6 +70,8 @@ def tidy_once(runtime: Runtime) -> dict[str, int]:
     while True:
         with runtime.sessions.begin() as session:
             found = ledger.purge(session, job_days=days, idempotency_hours=hours)
+            kept_days = runtime.settings.schedule_run_retention_days
+            found["schedule_runs"] = schedules.purge(session, days=kept_days, limit=ledger.LIMIT)
             found["anomalies"] = anomalies.purge(session, days=runtime.settings.anomaly_retention_days, limit=ledger.LIMIT)
             found["deliveries"] = deliveries.purge(session, days=runtime.settings.delivery_retention_days, limit=ledger.LIMIT)
         purged.update(found)
@@ -116,6 +119,7 @@ def patrols(runtime: Runtime, told: threading.Event) -> list[Patrol]:
         Patrol("reconcile", lambda: reconcile_once(runtime), every_s=settings.reconcile_s, rest_s=settings.lease_s, told=told),
         Patrol("drift", lambda: judge_once(runtime), every_s=min(settings.drift_s, settings.tidy_s), rest_s=settings.lease_s, told=told),
         Patrol("deliver", Courier(runtime, told).round, every_s=settings.dispatch_poll_s, rest_s=settings.reconcile_s, told=told),
+        Patrol("schedules", lambda: fire_due(runtime), every_s=settings.dispatch_poll_s, rest_s=settings.lease_s, told=told),
         Patrol("tidy", lambda: tidy_once(runtime), every_s=settings.tidy_s, rest_s=settings.lease_s, told=told),
     ]
 

@@ -72,6 +72,12 @@ class Settings:
     dispatch_poll_s: float = _setting(1.0, "How often the dispatcher looks without being called.", low=0.01)
     redispatch_s: float = _setting(60.0, "A doorbell not answered for so long, and no longer in Redis, is rung again.", low=0.1)
     reconcile_s: float = _setting(5.0, "How often leases, deadlines and cancels are swept.", low=0.1)
+    schedule_grace_s: float = _setting(
+        300.0, "A run fired later than this was missed: its schedule's `missed` says what then. A restart takes less.", low=1
+    )
+    schedule_retry_s: float = _setting(30.0, "A run that found no room in quota or queue is tried again after so long.", low=0.1)
+    schedule_run_retention_days: int = _setting(90, "Runs of schedules older than this are purged.", low=1)
+    tenant_max_schedules: int = _setting(1000, "Schedules a tenant may have before 409: the dispatcher fires some hundred a second.", low=1)
     tidy_s: float = _setting(600.0, "How often old rows are purged, orphaned artefacts collected and invariants checked.", low=0.1)
     max_queue: int = _setting(100_000, "Jobs one queue holds before new ones are answered 503.", low=1)
     tenant_max_unfinished: int = _setting(20_000, "Unfinished jobs a new tenant may hold before 429.", low=1)

@@ -1,8 +1,12 @@
-"""Submitting: a checked order becomes a row in Postgres, in one transaction, and nothing is said to the broker."""
+"""Submitting: a checked order becomes a row in Postgres, in one transaction, and nothing is said to the broker.
+
+`within` is a transaction of the caller's: the job stands with all else that it writes, and the caller rings after its COMMIT.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -73,7 +77,7 @@ class Submitted:
 Placing = Callable[[Session, str], Submitted]
 
 
-def train(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
+def train(runtime: Runtime, asker: Asker, order: TrainOrder, within: Session | None = None) -> Submitted:
     """Queue one training, or a batch of them.
 
     A single entity is refused with InsufficientData when a requirement is unmet; in a batch such an entity becomes a failed item.
@@ -81,9 +85,9 @@ def train(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
     Raises NotFound, SpecInvalid, InsufficientData, SourceUnavailable, SourceUnreadable, OverQuota, Saturated, KeyReused.
     """
     if order.batch:
-        return _once(runtime, asker, lambda session, _: _train_batch(runtime, session, asker, order))
+        return _once(runtime, asker, lambda session, _: _train_batch(runtime, session, asker, order), within)
     if is_outside(order.source):
-        return _train_outside(runtime, asker, order)
+        return _train_outside(runtime, asker, order, within)
 
     def place(session: Session, job_id: str) -> Submitted:
         entity = standing.look(session, asker.tenant_id, order.entities[0])
@@ -92,7 +96,7 @@ def train(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
         ready.require()
         return _submit_one(runtime, session, _row(runtime, asker, entity.id, job, _lineage(session, asker, entity, job)), job_id)
 
-    return _once(runtime, asker, place, singly=True)
+    return _once(runtime, asker, place, within, singly=True)
 
 
 def _train_batch(runtime: Runtime, session: Session, asker: Asker, order: TrainOrder) -> Submitted:
@@ -100,7 +104,7 @@ def _train_batch(runtime: Runtime, session: Session, asker: Asker, order: TrainO
     return _submit_batch(runtime, session, asker, TRAIN, trainings(session, runtime, asker.tenant_id, found, order))
 
 
-def _train_outside(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitted:
+def _train_outside(runtime: Runtime, asker: Asker, order: TrainOrder, within: Session | None) -> Submitted:
     """By the rows of a source, which may take its time."""
     [name], tenant_id = order.entities, asker.tenant_id
 
@@ -113,10 +117,10 @@ def _train_outside(runtime: Runtime, asker: Asker, order: TrainOrder) -> Submitt
         [row] = _rows(runtime, session, asker, [(entity, job)])
         return _submit_one(runtime, session, row)
 
-    return _looked_up(runtime, asker, ahead, place)
+    return _looked_up(runtime, asker, ahead, place, within)
 
 
-def pretrain(runtime: Runtime, asker: Asker, order: PretrainOrder) -> Submitted:
+def pretrain(runtime: Runtime, asker: Asker, order: PretrainOrder, within: Session | None = None) -> Submitted:
     """Queue the training of a base on many entities. The entity that holds it is made where missing.
 
     Raises NotFound, SpecInvalid (also where the name is an entity's that holds no base), InsufficientData (too few entities), OverQuota,
@@ -131,10 +135,10 @@ def pretrain(runtime: Runtime, asker: Asker, order: PretrainOrder) -> Submitted:
         model = registry.ensure_model(session, asker.tenant_id, holder.id, job.model, BASE)
         return _submit_one(runtime, session, _row(runtime, asker, holder.id, job, model.id))
 
-    return _once(runtime, asker, place)
+    return _once(runtime, asker, place, within)
 
 
-def predict(runtime: Runtime, asker: Asker, order: PredictOrder) -> Submitted:
+def predict(runtime: Runtime, asker: Asker, order: PredictOrder, within: Session | None = None) -> Submitted:
     """Answer from the cache, or queue a prediction; a batch is always queued.
 
     Raises NotFound, NoActiveVersion, SpecInvalid, OverQuota, Saturated, KeyReused.
@@ -151,7 +155,7 @@ def predict(runtime: Runtime, asker: Asker, order: PredictOrder) -> Submitted:
             return Submitted(answer[0], forecast=answer[1])
         return _submit_one(runtime, session, _asking(runtime, asker, asked, asked.job), job_id)
 
-    return _once(runtime, asker, place, singly=not order.batch)
+    return _once(runtime, asker, place, within, singly=not order.batch)
 
 
 def what_if(runtime: Runtime, asker: Asker, job: WhatIfJob) -> Submitted:
@@ -166,7 +170,7 @@ def what_if(runtime: Runtime, asker: Asker, job: WhatIfJob) -> Submitted:
     return _once(runtime, asker, place, singly=True)
 
 
-def backtest(runtime: Runtime, asker: Asker, order: BacktestOrder) -> Submitted:
+def backtest(runtime: Runtime, asker: Asker, order: BacktestOrder, within: Session | None = None) -> Submitted:
     """Queue a backtest.
 
     Raises NotFound, NoActiveVersion, Conflict, SpecInvalid, InsufficientData, SourceUnavailable, SourceUnreadable, OverQuota, Saturated,
@@ -174,17 +178,17 @@ def backtest(runtime: Runtime, asker: Asker, order: BacktestOrder) -> Submitted:
     """
 
     def ahead(session: Session) -> tuple[Known, BacktestJob]:
-        [entity] = _entities(session, asker.tenant_id, [order.entity])
+        [entity] = entities_named(session, asker.tenant_id, [order.entity])
         return entity, backtesting(session, runtime, asker.tenant_id, entity, order)
 
     def place(session: Session, made: tuple[Known, BacktestJob]) -> Submitted:
         entity, job = made
         return _submit_one(runtime, session, _row(runtime, asker, entity.id, job, None))
 
-    return _looked_up(runtime, asker, ahead, place)
+    return _looked_up(runtime, asker, ahead, place, within)
 
 
-def watch(runtime: Runtime, asker: Asker, order: WatchOrder) -> Submitted:
+def watch(runtime: Runtime, asker: Asker, order: WatchOrder, within: Session | None = None) -> Submitted:
     """Queue the training of a detector. An entity that only a source knows is made.
 
     Raises NotFound, SpecInvalid, InsufficientData, SourceUnavailable, SourceUnreadable, OverQuota, Saturated, KeyReused.
@@ -192,18 +196,18 @@ def watch(runtime: Runtime, asker: Asker, order: WatchOrder) -> Submitted:
 
     def ahead(session: Session) -> AnomalyTrainJob:
         unmade = [Known(0, order.entity, None)]  # of a source only the name counts
-        [entity] = unmade if is_outside(order.source) else _entities(session, asker.tenant_id, [order.entity])
+        [entity] = unmade if is_outside(order.source) else entities_named(session, asker.tenant_id, [order.entity])
         return watching(measurable(session, runtime, asker.tenant_id, entity, order.source), order)
 
     def place(session: Session, job: AnomalyTrainJob) -> Submitted:
-        [entity] = _entities(session, asker.tenant_id, [order.entity], made=is_outside(order.source))
+        [entity] = entities_named(session, asker.tenant_id, [order.entity], made=is_outside(order.source))
         model = registry.ensure_model(session, asker.tenant_id, entity.id, job.model, ANOMALY)
         return _submit_one(runtime, session, _row(runtime, asker, entity.id, job, model.id))
 
-    return _looked_up(runtime, asker, ahead, place)
+    return _looked_up(runtime, asker, ahead, place, within)
 
 
-def detect(runtime: Runtime, asker: Asker, order: DetectOrder) -> Submitted:
+def detect(runtime: Runtime, asker: Asker, order: DetectOrder, within: Session | None = None) -> Submitted:
     """Queue a detection.
 
     Raises NotFound, NoActiveVersion, Conflict, SpecInvalid, InsufficientData, SourceUnavailable, SourceUnreadable, OverQuota, Saturated,
@@ -218,7 +222,7 @@ def detect(runtime: Runtime, asker: Asker, order: DetectOrder) -> Submitted:
         row = _row(runtime, asker, held.entity_id, job, held.model_id, lambda spec: digest(spec, held.version_id, held.data_rev))
         return _submit_one(runtime, session, row)
 
-    return _looked_up(runtime, asker, ahead, place)
+    return _looked_up(runtime, asker, ahead, place, within)
 
 
 def retry(runtime: Runtime, asker: Asker, job_id: str) -> Submitted:
@@ -251,7 +255,7 @@ def _cancelled(session: Session, job: Job) -> int:
 
 
 def _predict_batch(runtime: Runtime, session: Session, asker: Asker, order: PredictOrder) -> Submitted:
-    found = _entities(session, asker.tenant_id, order.entities)
+    found = entities_named(session, asker.tenant_id, order.entities)
     require(session, runtime, asker.tenant_id, order.source)
     pairs = [(entity, target) for entity in found for target in order.targets]
     own = registry.sources(session, asker.tenant_id, [(entity.id, target) for entity, target in pairs]) if runtime.sources.configs else {}
@@ -265,32 +269,37 @@ def _left_open(order: PredictOrder) -> tuple[int | None, float | None, str | Non
     return order.horizon, order.level, order.version, order.future, order.source, order.sink
 
 
-def _looked_up(runtime: Runtime, asker: Asker, ahead: Callable[[Session], Made], place: Callable[[Session, Made], Submitted]) -> Submitted:
+def _looked_up(
+    runtime: Runtime,
+    asker: Asker,
+    ahead: Callable[[Session], Made],
+    place: Callable[[Session, Made], Submitted],
+    within: Session | None = None,
+) -> Submitted:
     """Look up and measure first, in no transaction: a source may take its time. What the key was answered with is not measured again."""
     with runtime.sessions() as session:
         recalled = _recalled(session, asker)
         if recalled is not None:
             return recalled
         made = ahead(session)
-    return _once(runtime, asker, lambda session, _: place(session, made))
+    return _once(runtime, asker, lambda session, _: place(session, made), within)
 
 
-def _once(runtime: Runtime, asker: Asker, place: Placing, *, singly: bool = False) -> Submitted:
+def _once(runtime: Runtime, asker: Asker, place: Placing, within: Session | None = None, *, singly: bool = False) -> Submitted:
     """Place a job in one transaction with its Idempotency-Key, then ring. The job exists once this returns.
 
     `singly`: without a key, what is placed is written by one statement, which is a transaction by itself.
     """
     submitted, job_id = None, new_id("job")
+    if within is not None:
+        with _told_of_erasure(), within.begin_nested():
+            return _placed(within, asker, partial(place, within, job_id))
     sessions = runtime.singly if singly and asker.key is None else runtime.sessions
     try:
-        with sessions.begin() as session:
+        with _told_of_erasure(), sessions.begin() as session:
             runtime.pace.learn(session)
             submitted = _recalled(session, asker) or _placed(session, asker, partial(place, session, job_id))
             job_id = submitted.job.id
-    except IntegrityError as error:
-        if isinstance(error.orig, ForeignKeyViolation):
-            raise NotFound("entity", "that was erased while this was asked") from error
-        raise
     except OperationalError as error:
         written = _written(runtime, asker, job_id) if error.connection_invalidated else None
         if written is None:
@@ -299,6 +308,16 @@ def _once(runtime: Runtime, asker: Asker, place: Placing, *, singly: bool = Fals
     if submitted.forecast is None and not submitted.replayed:
         runtime.ringer.ring()
     return submitted
+
+
+@contextmanager
+def _told_of_erasure() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        if isinstance(error.orig, ForeignKeyViolation):
+            raise NotFound("entity", "that was erased while this was asked") from error
+        raise
 
 
 def _recalled(session: Session, asker: Asker) -> Submitted | None:
@@ -412,10 +431,10 @@ def require_free(session: Session, tenant_id: str, name: str) -> None:
 def _whom(session: Session, runtime: Runtime, tenant_id: str, order: TrainOrder | PretrainOrder) -> list[Known]:
     """Whom a training learns from. Raises NotFound, SpecInvalid for a source that the tenant has not."""
     require(session, runtime, tenant_id, order.source)
-    return _entities(session, tenant_id, order.entities, made=is_outside(order.source))
+    return entities_named(session, tenant_id, order.entities, made=is_outside(order.source))
 
 
-def _entities(session: Session, tenant_id: str, names: Sequence[str], *, made: bool = False) -> list[Known]:
+def entities_named(session: Session, tenant_id: str, names: Sequence[str], *, made: bool = False) -> list[Known]:
     """All of them, in the order named; those that are missing are made, or NotFound for the first of them."""
     if made:
         entities.ensure(session, tenant_id, names)

@@ -10,7 +10,22 @@ from flask.json.provider import DefaultJSONProvider
 from flask.sessions import NullSession, SessionInterface
 
 from tasks.runtime import Runtime
-from webapp import anomalies, backtests, entities, events, health, jobs, metrics, models, openapi, predictions, problems, recipes, webhooks
+from webapp import (
+    anomalies,
+    backtests,
+    entities,
+    events,
+    health,
+    jobs,
+    metrics,
+    models,
+    openapi,
+    predictions,
+    problems,
+    recipes,
+    schedules,
+    webhooks,
+)
 from webapp.access import keep_book
 from webapp.auth import BELOW, PREFIX, Door, guard
 from webapp.context import EXTENSION
@@ -62,7 +77,7 @@ def create_app(runtime: Runtime) -> Flask:
     refuse_unread(app)
     problems.register(app)
     api = openapi.make_api(app)
-    for room in (entities, models, predictions, backtests, anomalies, jobs, events, webhooks, recipes):
+    for room in (entities, models, predictions, backtests, anomalies, schedules, jobs, events, webhooks, recipes):
         api.register_blueprint(room.blp, url_prefix=PREFIX)
     for room in (health, metrics, openapi):
         api.register_blueprint(room.blp)

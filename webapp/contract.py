@@ -25,7 +25,7 @@ Document = dict[str, Any]
 _READS, _REFUSES = "x-reads", "x-refuses"
 #: Where it tells the schema of each event of a stream, for which OpenAPI 3.1 has no word.
 EVENTS = "x-events"
-_METHODS = ("get", "put", "post", "delete")
+_METHODS = ("get", "put", "post", "delete", "patch")
 #: What everything below PREFIX can answer, whatever it is.
 _BEHIND_THE_DOOR = ("unauthenticated", "forbidden_scope", "not_acceptable", "rate_limited", "internal", "unavailable")
 #: Codes whose answers say when to come again.

@@ -74,6 +74,7 @@ MODEL, BASE = (f"mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1B{letter}" for letter in "AB")
 BROUGHT, OTHER_BASE = "job_01KAG2Z5X8Q0V7M4R3T6W9Y1DA", "mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1DB"
 WATCHED, JUDGED, DETECTOR = "job_01KAG2Z5X8Q0V7M4R3T6W9Y1EA", "job_01KAG2Z5X8Q0V7M4R3T6W9Y1EB", "mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1EC"
 WEBHOOK, DELIVERY = "whk_01KAG2Z5X8Q0V7M4R3T6W9Y1FA", "msg_5f0c9e3a7b1d4c2e8a6f0b9d3c7e1a52"
+SCHEDULE, NIGHTLY = "sch_01KAG2Z5X8Q0V7M4R3T6W9Y1GA", "job_01KAG2Z5X8Q0V7M4R3T6W9Y1GB"
 CURSOR = "WyI4OWU5MjdkNjFiYzciLCAzXQ"
 ACTOR = "key:3c3fbe28727a"
 
@@ -168,6 +169,7 @@ VERSION = {
     "warnings": [],
     "data_from": "2026-09-01T06:00:00Z",
     "data_until": "2026-10-12T06:00:00Z",
+    "source": None,
     "artefact": {"sha256": "9f2b" * 16, "bytes": 412_908},
     "created_at": "2026-10-12T06:04:40.101200Z",
     "pruned_at": None,
@@ -283,6 +285,7 @@ IMPORTED_VERSION = BASE_VERSION | {
     "gate": {"passed": False, "checks": [{"name": "imported", "have": None, "need": 0.0, "met": False}], "production_ready": None},
     "data_from": None,
     "data_until": None,
+    "source": None,
     "artefact": {"sha256": "7c0e" * 16, "bytes": 4_320},
 }
 TOLD = {
@@ -490,6 +493,45 @@ JUDGEMENT = SERVER | {
     "thresholds": {"warning": 0.41, "critical": 0.685},
     "counts": {"warning": 0, "critical": 1},
     "anomalies": [CALLED],
+}
+
+
+NEXT_NIGHTS = [
+    {"due_at": f"2026-10-{day}T00:00:00Z", "fires_at": f"2026-10-{day}T00:{late}Z"}
+    for day, late in ((13, "04:31"), (14, "11:02"), (15, "07:45"), (16, "00:58"), (17, "13:20"))
+]
+PLANNED_NIGHTLY = {
+    "id": SCHEDULE,
+    "name": "nightly",
+    "kind": "train",
+    "template": {"train": {"selector": {"has_channel": "rhr"}, "recipe": "health-daily", "target": "rhr"}},
+    "entities": None,
+    "metadata": {},
+    "when": {"age_hours": 720.0, "new_rows": 7, "drift": "drifting", "accuracy": {"worse_than": 1.5}},
+    "cron": "0 2 * * *",
+    "every_s": None,
+    "time_zone": "Europe/Vienna",
+    "window": {"from": "01:00", "to": "05:00"},
+    "jitter_s": 900,
+    "missed": "once",
+    "paused": False,
+    "next_run": NEXT_NIGHTS[0],
+    "last_fired_at": None,
+    "created_at": "2026-10-12T07:31:40.220915Z",
+    "links": {"self": f"/api/v1/schedules/{SCHEDULE}", "runs": f"/api/v1/schedules/{SCHEDULE}/runs"},
+}
+NIGHT = {
+    "due_at": "2026-10-13T00:00:00Z",
+    "at": "2026-10-13T00:04:31.018224Z",
+    "state": "fired",
+    "reason": None,
+    "error": None,
+    "job": NIGHTLY,
+    "entities": 412,
+    "due": 37,
+    "why": {"age_hours": 37, "under_way": 1},
+    "passed_over": 0,
+    "links": {"job": f"/api/v1/jobs/{NIGHTLY}"},
 }
 
 
@@ -1067,6 +1109,48 @@ EXAMPLES: tuple[Example, ...] = (
     Example("enable_webhook", "The receiver is mended", HERE, answer=LISTENER),
     Example("replay_delivery", "Send it again", HERE | {"delivery_id": DELIVERY}, answer=TRIED),
     Example("delete_webhook", "Be told nothing more", HERE, status=204),
+    Example(
+        "create_schedule",
+        "Train each night whoever has seven new mornings, a version that drifts or is a month old, or none",
+        body={
+            "name": "nightly",
+            "cron": "0 2 * * *",
+            "time_zone": "Europe/Vienna",
+            "window": {"from": "01:00", "to": "05:00"},
+            "jitter_s": 900,
+            "template": {"train": {"selector": {"has_channel": "rhr"}, "recipe": "health-daily", "target": "rhr"}},
+            "when": {"age_hours": 720, "new_rows": 7, "drift": "drifting", "accuracy": {"worse_than": 1.5}},
+        },
+        status=201,
+        answer=PLANNED_NIGHTLY | {"next_runs": NEXT_NIGHTS, "last_runs": []},
+    ),
+    Example(
+        "create_schedule",
+        "Look for anomalies of a server every hour, and never for the hours of an outage",
+        body={
+            "name": "hourly look",
+            "every_s": 3600,
+            "missed": "skip",
+            "template": {"anomaly_detect": SERVER | {"hours": 1}},
+        },
+        status=201,
+    ),
+    Example("list_schedules", "Schedules", query={"limit": 1}, answer=_page(PLANNED_NIGHTLY, more=True)),
+    Example("list_schedule_runs", "What became of it", {"schedule_id": SCHEDULE}, {"limit": 1}, answer=_page(NIGHT)),
+    Example(
+        "get_schedule",
+        "What comes next, and what became of the last runs",
+        {"schedule_id": SCHEDULE},
+        answer=PLANNED_NIGHTLY | {"last_fired_at": "2026-10-13T00:04:31.018224Z", "next_runs": NEXT_NIGHTS, "last_runs": [NIGHT]},
+    ),
+    Example(
+        "change_schedule",
+        "Let it rest",
+        {"schedule_id": SCHEDULE},
+        body={"paused": True},
+        answer=PLANNED_NIGHTLY | {"paused": True, "next_run": None, "next_runs": [], "last_runs": [NIGHT]},
+    ),
+    Example("delete_schedule", "It is not needed any more", {"schedule_id": SCHEDULE}, status=204),
     Example("healthz", "The process is alive", answer={"status": "alive"}),
     Example("readyz", "Everything is there", answer={"ready": True, "postgres": True, "redis": True, "migrations": True, "fix": None}),
     Example(

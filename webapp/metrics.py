@@ -91,6 +91,7 @@ def _of_postgres(found: Census, runtime: Runtime) -> Gauges:
         metrics.LEASES_LAPSED: {(): sum(row.lapsed for row in jobs)},
         metrics.DELIVERIES_PENDING: {(): found.deliveries.pending},
         metrics.DELIVERIES_OLDEST: {(): found.deliveries.oldest_s},
+        metrics.SCHEDULES_BEHIND: {(): found.schedules_behind_s},
         metrics.DATABASE_BYTES: {(): found.database_bytes},
         metrics.TABLE_BYTES: {(name,): size for name, size in found.table_bytes.items()},
         metrics.CONNECTIONS: _connections(found.connections),

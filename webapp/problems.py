@@ -146,7 +146,8 @@ def _spec_pointer(field: str) -> str:
     if request.method == "GET" or steps[0] in request.args:
         return pointer("query", *steps)
     outside = steps[0] in g.get("body_keys", ()) or steps[0] in ("recipe", "target", "channels", "hours", "source")
-    return pointer(*steps) if outside else pointer("spec", *steps)
+    place = g.get("body_place", ())  # where a body stands that is part of another one
+    return pointer(*place, *steps) if outside else pointer(*place, "spec", *steps)
 
 
 def _http(error: HTTPException) -> AnyResponse:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from db import entities
-from db.errors import NotFound
-from tasks.orders import BASE
 from tasks.sources import is_outside
+from tasks.templates import meant
 from webapp.context import runtime, tenant_id
 from webapp.paths import require_nameable
 from webapp.problems import fault, invalid
@@ -16,10 +14,7 @@ from webapp.schemas.models import Selection
 
 
 def named(whom: Selection) -> tuple[str, ...]:
-    """The names. Raises Refusal when they are too many, NotFound when a selector finds none.
-
-    Entities that hold a base have no observations: a selector means them only where it names their kind.
-    """
+    """The names. Raises Refusal when they are too many, NotFound when a selector finds none."""
     names = whom.names if whom.selector is None else _found(whom.selector)
     most = runtime().settings.max_batch
     if len(names) > most:
@@ -37,8 +32,4 @@ def require_makeable(source: str | None, names: Sequence[str]) -> None:
 
 def _found(selector: Mapping[str, Any]) -> tuple[str, ...]:
     with runtime().sessions() as session:
-        found = entities.select(session, tenant_id(), **selector)
-    meant = tuple(entity.name for entity in found if entity.kind != BASE or selector.get("kind") == BASE)
-    if not meant:
-        raise NotFound("entity", "matching the selector")
-    return meant
+        return meant(session, tenant_id(), selector)

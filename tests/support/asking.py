@@ -77,7 +77,9 @@ def settle(house: House, tenant: str) -> Place:
     model = caller.get("/models").json["data"][0]["id"]
     webhook = caller.post("/webhooks", {"url": "https://backend.example/", "types": ["job.succeeded"]}).json["id"]
     delivery = caller.post(f"/webhooks/{webhook}/test").json["id"]
-    news = {"webhook_id": webhook, "delivery_id": delivery}
+    schedule = {"name": "nightly train", "every_s": 86_400, "template": {"train": {"entities": ["user-42"], "recipe": "health-daily"}}}
+    made = caller.post("/schedules", schedule).json["id"]
+    news = {"schedule_id": made, "webhook_id": webhook, "delivery_id": delivery}
     place.names = {"entity": "user-42", "target": "rhr", "model_id": model, "semver": "1.0.0", "job_id": job, "code": "internal"} | news
     return place
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy.orm import Session
 
 from db import entities, registry, tenants
-from db.models import Entity, Job, Model, Tenant, Version, new_id
+from db.models import Entity, Job, Model, Schedule, Tenant, Version, new_id
 from db.observations import Row
 from db.registry import NewVersion
 
@@ -66,6 +66,13 @@ def new_version(**fields: Any) -> NewVersion:
 def publish(session: Session, of: Model, activation: registry.Mode = "auto", gate_passed: bool = True, **fields: Any) -> Version:
     new = new_version(**fields)
     return registry.publish(session, of.tenant_id, of.id, new, activation=activation, gate_passed=gate_passed, actor="worker")
+
+
+def schedule(session: Session, tenant_id: str) -> Schedule:
+    told = {"kind": "train", "template": {}, "job_order": {}, "every_s": 3600, "time_zone": "UTC", "missed": "once"}
+    made = Schedule(tenant_id=tenant_id, name="nightly", **told)
+    session.add(made)
+    return made
 
 
 def series(channel: str, values: Sequence[float], start: datetime = START, step: timedelta = timedelta(days=1)) -> list[Row]:

@@ -41,6 +41,10 @@ PATHS: Mapping[str, Told] = {
         "description": "Id of a delivery, which is the `webhook-id` of its message; that of the example is made up.",
         "schema": _SEGMENT,
     },
+    "schedule_id": {
+        "description": "Id of a schedule, as `GET /schedules` lists them; that of the example is made up.",
+        "schema": _SEGMENT,
+    },
     "code": {"description": "Code of a problem, as `GET /problems` lists them.", "schema": _SEGMENT},
 }
 

@@ -33,6 +33,8 @@ from db.models import (
     IdempotencyKey,
     Model,
     Observation,
+    ScheduleEntity,
+    ScheduleRun,
     Version,
     transition_trigger,
 )
@@ -245,6 +247,7 @@ class Two:
         self.channel = Channel(tenant_id=self.ours, entity_id=self.model.entity_id, name="rhr")
         session.add(self.channel)
         self.job = rows.job(session, self.ours)
+        self.schedule = rows.schedule(session, self.ours)
         session.flush()
 
     def row(self, table: type[Base], tenant_id: str) -> Base:
@@ -271,6 +274,10 @@ class Two:
             },
             Drift: {"model_id": self.model.id, "version_id": self.version.id, "data_rev": 1, "verdict": "steady", "findings": {}},
         }
+        fields |= {
+            ScheduleEntity: {"schedule_id": self.schedule.id, "entity_id": self.model.entity_id, "place": 0},
+            ScheduleRun: {"schedule_id": self.schedule.id, "due_at": rows.START, "state": "fired", "job_id": self.job.id},
+        }
         return table(tenant_id=tenant_id, **fields[table])
 
 
@@ -280,7 +287,9 @@ def check(session: Session) -> None:
     session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
 
 
-@pytest.mark.parametrize("table", [Channel, Observation, Model, Version, Activation, Attempt, IdempotencyKey, Forecast, Drift])
+@pytest.mark.parametrize(
+    "table", [Channel, Observation, Model, Version, Activation, Attempt, IdempotencyKey, Forecast, Drift, ScheduleEntity, ScheduleRun]
+)
 def test_a_row_cannot_refer_to_another_tenants(sessions: Sessions, table: type[Base]) -> None:
     with sessions.begin() as session:
         two = Two(session)
@@ -289,7 +298,9 @@ def test_a_row_cannot_refer_to_another_tenants(sessions: Sessions, table: type[B
             check(session)
 
 
-@pytest.mark.parametrize("table", [Channel, Observation, Model, Version, Activation, Attempt, IdempotencyKey, Forecast, Drift])
+@pytest.mark.parametrize(
+    "table", [Channel, Observation, Model, Version, Activation, Attempt, IdempotencyKey, Forecast, Drift, ScheduleEntity, ScheduleRun]
+)
 def test_the_same_row_of_its_own_tenant_is_taken(sessions: Sessions, table: type[Base]) -> None:
     with sessions.begin() as session:
         two = Two(session)

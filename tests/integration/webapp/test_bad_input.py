@@ -12,7 +12,9 @@ from tests.support.hostile import WRITES
 from tests.support.web import Caller, House
 
 JSON = "application/json"
-ROUTES = [(method, write.path.format(model="mdl_1", job="job_1")) for (method, _), write in WRITES.items() if write.bodies]
+ROUTES = [
+    (method, write.path.format(model="mdl_1", job="job_1", schedule="sch_1")) for (method, _), write in WRITES.items() if write.bodies
+]
 #: Bodies that cannot be read, or are no object; with the status they get on every route.
 BODIES: dict[str, tuple[bytes, str, set[int]]] = {
     "cut off": (b'{"entity": "u', JSON, {400}),

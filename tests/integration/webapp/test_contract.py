@@ -62,6 +62,7 @@ def houses(shared_engine: Engine, live: Servers, tmp_path_factory: pytest.TempPa
             "full": house(shared_engine, max_queue=0),
             "crowded": house(shared_engine, max_streams=0),
             "unheard": house(shared_engine, tenant_max_webhooks=0),
+            "tidy": house(shared_engine, tenant_max_schedules=1),
             "narrow": house(shared_engine, tenant_max_streams=0),
             "bare": house(bare),
             "lost": house(create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")),
@@ -189,6 +190,7 @@ GENERAL: Mapping[str, Provoked] = {
     "job_not_found": _naming("job_id", "job_none"),
     "webhook_not_found": _naming("webhook_id", "whk_none"),
     "delivery_not_found": _naming("delivery_id", "msg_none"),
+    "schedule_not_found": _naming("schedule_id", "sch_none"),
     "not_found": _naming("code", "none"),
 }
 
@@ -319,6 +321,27 @@ def _deaf(world: World, operation: Operation, place: Place) -> TestResponse:
     return place.ask(operation)
 
 
+def _templated(template: Mapping[str, Any]) -> Provoked:
+    """The same schedule of another job."""
+    return lambda _, operation, place: place.ask(operation, body=_unconditional(place, operation) | {"template": template})
+
+
+def _unconditional(place: Place, operation: Operation) -> dict[str, Any]:
+    return {name: value for name, value in place.asked(operation).body.items() if name != "when"}
+
+
+def _template_of_a_pruned_version(world: World, operation: Operation, place: Place) -> TestResponse:
+    place.house.publish(place.caller, place.train(epochs=7))
+    place.caller.delete(f"/models/{place.names['model_id']}/versions/1.0.0")
+    return _templated({"backtest": {"entity": "user-42", "target": "rhr", "version": "1.0.0"}})(world, operation, place)
+
+
+def _twice(world: World, operation: Operation, place: Place) -> TestResponse:
+    assert place.ask(operation).status_code == 201
+    return place.ask(operation)
+
+
+_BASED = {"entity": "user-42", "recipe": "health-daily", "target": "rhr"}
 _PIN = {"version": "9.9.9"}
 _NO_MODEL = {"target": "asleep_min", "version": "1.0.0"}
 _NEVER = {"entity": "server-7", "from": "2030-01-01"}
@@ -357,6 +380,12 @@ OWN: Mapping[tuple[str, str], Provoked] = {
     ("get_artefact", "version_pruned"): _pruned,
     ("get_artefact", "artefact_corrupt"): _as_it_is,
     ("delete_version", "model_is_active"): _as_it_is,
+    ("create_schedule", "entity_not_found"): _templated({"anomaly_train": {"entity": "nobody"}}),
+    ("create_schedule", "model_not_found"): _templated({"train": _BASED | {"base": {"model": "mdl_none"}}}),
+    ("create_schedule", "version_not_found"): _templated({"backtest": {"entity": "user-42", "target": "rhr", "version": "9.9.9"}}),
+    ("create_schedule", "version_pruned"): _template_of_a_pruned_version,
+    ("create_schedule", "schedule_exists"): _twice,
+    ("create_schedule", "too_many_schedules"): _in_house("tidy"),
     ("activate", "version_not_found"): _pinned(_PIN),
     ("activate", "version_pruned"): _pruned,
     ("activate", "precondition_failed"): _stale,

@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from db.models import Delivery
+from db.models import Delivery, Version
 from tasks import status
 from tasks.lease import Lease
 from tasks.problems import problem
+from tasks.schedules import fire_now
 from tests.support.asking import ask
 from tests.support.contract import contract_of
 from tests.support.listening import Heard, events
 from tests.support.watched import judge
 from tests.support.watched import learn as learn_usual
-from tests.support.web import Caller, House, make_house, make_runtime
+from tests.support.web import START, Caller, House, make_house, make_runtime
 from webapp.examples import EXAMPLES, Example
 
 STREAM = "text/event-stream"
@@ -59,6 +60,13 @@ def _give_up(house: House, *_: Any) -> None:
         session.execute(update(Delivery).values(state="failed", attempt=7, status_code=503, error="The answer was 503."))
 
 
+def _fire(house: House, caller: Caller, schedule: Any) -> None:
+    """So that there is a job of it; what was trained so far is still under way, or done."""
+    with house.runtime.sessions.begin() as session:
+        session.execute(update(Version).values(created_at=START))
+    assert fire_now(house.runtime, caller.tenant_id, schedule["id"]).state == "fired"
+
+
 #: What happens between two examples, where a worker does its part: by operation, and by how often it was shown before.
 DEEDS: Mapping[tuple[str, int], Deed] = {
     ("train", 0): _train,
@@ -69,6 +77,7 @@ DEEDS: Mapping[tuple[str, int], Deed] = {
     ("backtest", 0): lambda house, caller, job: house.look_back(caller, job["id"]),
     ("train_detector", 0): lambda house, caller, job: learn_usual(house, caller, job["id"]),
     ("detect_anomalies", 0): lambda house, caller, job: judge(house, caller, job["id"]),
+    ("create_schedule", 0): _fire,
     ("retry_job", 0): _train_again,
     ("list_jobs", 0): _fail_item,
     ("test_webhook", 0): _give_up,
@@ -127,7 +136,7 @@ def test_lines_and_csv_are_shown_as_they_are(house: House, me: Caller) -> None:
 
 def learn(shown: Any, real: Any, known: dict[str, str]) -> None:
     """The ids that the examples show are made up. Note which real one stands in the place of each."""
-    if isinstance(shown, str) and isinstance(real, str) and shown[:4] in ("job_", "mdl_", "whk_", "msg_"):
+    if isinstance(shown, str) and isinstance(real, str) and shown[:4] in ("job_", "mdl_", "whk_", "msg_", "sch_"):
         known.setdefault(shown, real)
     if isinstance(shown, dict) and isinstance(real, dict):
         for name in shown.keys() & real.keys():

@@ -12,7 +12,7 @@ from tests.support.contract import Contract, Operation, contract_of
 from tests.support.web import Caller, House, days
 
 #: Parameters and members of bodies that name a thing of a tenant, or hold such a name. A list of such names is one, too.
-NAMES = {"entity", "entities", "model_id", "semver", "job_id", "target", "base", "webhook_id", "delivery_id"}
+NAMES = {"entity", "entities", "model_id", "semver", "job_id", "schedule_id", "target", "base", "webhook_id", "delivery_id", "template"}
 #: Those that name nothing of anybody's alone. What a model or a version is called means something only beside an entity or a model.
 PLAIN = {
     *("limit", "cursor", "kind", "state", "wait", "channel", "from", "to", "recipe", "name", "code"),
@@ -35,12 +35,20 @@ PLAIN = {
         "future",
         "url",
         "types",
+        "cron",
+        "every_s",
+        "time_zone",
+        "window",
+        "jitter_s",
+        "missed",
+        "paused",
+        "when",
     ),
 }
 #: Making something under a name is everyone's right: names of entities are each tenant's own.
 OWN = {"put_entity", "post_observations", "import_base"}
 #: Operations that name nothing: lists of one's own things, and what is the same for all.
-LISTS = {"list_entities", "list_models", "list_jobs", "list_webhooks"}
+LISTS = {"list_entities", "list_models", "list_jobs", "list_webhooks", "list_schedules"}
 #: Of one the body is no JSON, and the name in its query is a new thing's; the other names a thing of nobody's.
 MAKES = {"import_base", "create_webhook"}
 SAME_FOR_ALL = {"list_recipes"}
@@ -87,6 +95,8 @@ def ways(contract: Contract, operation: Operation, mine: Place) -> Iterator[dict
         return
     told = members(contract, operation)
     in_query = {each["name"] for each in operation.told.get("parameters", ()) if each["in"] == "query"}
+    if "template" in told:
+        yield {"body": asked.body | {"template": {"train": {"entities": ["user-42", "user-42"], "recipe": "health-daily"}}}}
     for name in sorted(told & {"entity", "entities"}):
         value = "user-42" if name == "entity" else ["user-42", "user-42"]
         others = {key: inner for key, inner in (asked.body or {}).items() if key not in ("entity", "entities", "selector")}

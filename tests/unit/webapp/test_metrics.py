@@ -78,6 +78,7 @@ def test_what_postgres_holds(lost: House) -> None:
             waiting(kind="predict", queue="interactive", state="running", lease_left_s=25.0),
             waiting(state="running", batch=True, jobs=3),
         ],
+        schedules_behind_s=12.0,
         database_bytes=1000,
         table_bytes={"jobs": 400},
         deliveries=Backlog(5, 12.0),
@@ -103,6 +104,7 @@ def test_what_postgres_holds(lost: House) -> None:
         ("fleetcast_leases_lapsed", ()): 1,
         ("fleetcast_webhook_deliveries_pending", ()): 5,
         ("fleetcast_webhook_oldest_pending_seconds", ()): 12,
+        ("fleetcast_schedules_behind_seconds", ()): 12,
         ("fleetcast_database_bytes", ()): 1000,
         ("fleetcast_table_bytes", ("jobs",)): 400,
         ("fleetcast_postgres_connections", ("fleetcast-web",)): 3,
@@ -113,7 +115,15 @@ def test_what_postgres_holds(lost: House) -> None:
 
 
 def test_an_idle_house_has_no_lease_and_nothing_due(lost: House) -> None:
-    found = Census(unfinished=[], database_bytes=1, table_bytes={}, deliveries=Backlog(0, 0.0), connections={}, max_connections=100)
+    found = Census(
+        unfinished=[],
+        schedules_behind_s=0.0,
+        database_bytes=1,
+        table_bytes={},
+        deliveries=Backlog(0, 0.0),
+        connections={},
+        max_connections=100,
+    )
     shown = samples(render(_gauges(_of_postgres(found, lost.runtime))))
     assert shown["fleetcast_lease_age_seconds", ()] == 0
     assert shown["fleetcast_queue_oldest_due_seconds", ("train",)] == 0
