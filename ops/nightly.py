@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -29,10 +29,11 @@ from ops import summary
 from ops.asking import asking
 from ops.durations import DURATION
 from ops.house import folder_option
-from tasks import sinks, submit
+from tasks import sinks, sources, submit
 from tasks.jobs import digest
 from tasks.orders import BASE, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
 from tasks.runtime import Runtime
+from tasks.sources import is_outside
 from tasks.submit import Asker, Submitted
 
 #: How often a batch is looked at, and how many items are read at once.
@@ -51,6 +52,7 @@ class Night:
     target: str
     names: tuple[str, ...]
     base: str | None
+    source: str | None
     sink: str | None
     look_back_hours: float | None
     epochs: int | None
@@ -61,7 +63,7 @@ class Night:
 
     def pretrain(self, name: str) -> None:
         """Make the base. Nothing is trained from one that failed."""
-        order = PretrainOrder(name, self.recipe, self.names, self.target, look_back_hours=self.look_back_hours)
+        order = PretrainOrder(name, self.recipe, self.names, self.target, look_back_hours=self.look_back_hours, source=self.source)
         for number in count(1):
             asked = submit.pretrain(self.runtime, self._asker("pretrain", order, number), order)
             made = self._ended(asked.job, "pretrain")
@@ -74,7 +76,16 @@ class Night:
         """The last item of each entity."""
         overrides = {} if self.epochs is None else {"epochs": self.epochs}
         base = None if self.base is None else BaseOrder(name=self.base)
-        order = TrainOrder(self.recipe, (), self.target, overrides=overrides, look_back_hours=self.look_back_hours, base=base, batch=True)
+        order = TrainOrder(
+            self.recipe,
+            (),
+            self.target,
+            overrides=overrides,
+            look_back_hours=self.look_back_hours,
+            base=base,
+            source=self.source,
+            batch=True,
+        )
 
         def place(asker: Asker, names: tuple[str, ...]) -> Submitted:
             return submit.train(self.runtime, asker, replace(order, entities=names))
@@ -82,7 +93,7 @@ class Night:
         return self._all("train", place, order, self.names)
 
     def predict(self, names: tuple[str, ...]) -> Mapping[str, Job]:
-        order = PredictOrder((), (self.target,), sink=self.sink, batch=True)
+        order = PredictOrder((), (self.target,), source=self.source, sink=self.sink, batch=True)
 
         def place(asker: Asker, names: tuple[str, ...]) -> Submitted:
             return submit.predict(self.runtime, asker, replace(order, entities=names))
@@ -154,9 +165,12 @@ def _done(counts: Mapping[str, int]) -> int:
 @click.command()
 @click.argument("recipe")
 @click.option("--tenant", default="development", show_default=True, help="Whose entities.")
-@click.option("--entity", "names", multiple=True, help="Of this name; repeatable. Default: all that have the target.")
+@click.option(
+    "--entity", "names", multiple=True, help="Of this name; repeatable. Default: all that have the target, or that the source has."
+)
 @click.option("--kind", default=None, help="Only entities of this kind.")
 @click.option("--target", default=None, help="Channel to forecast. Default: the recipe's own.")
+@click.option("--source", default=None, help="Where their history is, by its name in SOURCES_FILE. Default: our own observations.")
 @click.option("--sink", default=None, help="Where the forecasts go, by its name in SINKS_FILE. Default: our own table alone.")
 @click.option("--base", default=None, help="Network to start from. Default: the base named like the recipe, where there is one.")
 @click.option("--pretrain", is_flag=True, help="Make that base first, from these entities, where it is missing.")
@@ -200,8 +214,9 @@ def _night(
     with runtime.sessions() as session:
         tenant_id = tenants.find_tenant(session, tenant).id
         sinks.require(runtime, session, tenant_id, PredictOrder((), (channel,), sink=asked["sink"]))
-        names = _names(session, tenant_id, channel, asked.pop("names"), asked.pop("kind"), runtime.settings.max_batch)
         there = _has_base(session, tenant_id, base or asked["recipe"], channel)
+        names = asked.pop("names") or _all(runtime, session, tenant_id, channel, asked["source"], asked["kind"])
+    asked.pop("kind")
     if base is not None and not there and not pretrain:
         raise click.ClickException(
             f"Model {base!r} not found: there is no base of this name for {channel}. `fleetcast run {asked['recipe']} --base {base} "
@@ -214,20 +229,22 @@ def _night(
     return night, None if there else (start if pretrain else None)
 
 
-def _names(session: Session, tenant_id: str, channel: str, named: Sequence[str], kind: str | None, most: int) -> tuple[str, ...]:
-    """Those named, or all that have the channel; bases have none of their own."""
-    if named:
-        found = entities.find_many(session, tenant_id, named)
-        missing = [name for name in named if name not in found]
-        if missing:
-            raise NotFound("entity", missing[0])
-        return tuple(dict.fromkeys(named))
-    held = [entity.name for entity in entities.select(session, tenant_id, kind=kind, has_channel=channel) if entity.kind != BASE]
-    if not held:
-        raise click.ClickException(f"No entity has the channel {channel}: nothing to do. `fleetcast import` brings observations.")
-    if len(held) > most:
-        raise click.ClickException(f"{len(held)} entities; one batch may hold {most} (MAX_BATCH). Narrow them with --kind.")
-    return tuple(held)
+def _all(runtime: Runtime, session: Session, tenant_id: str, channel: str, source: str | None, kind: str | None) -> tuple[str, ...]:
+    """All that the source has, or all of ours that have the channel; bases have none. Raises SpecInvalid, SourceUnavailable."""
+    most = runtime.settings.max_batch
+    if is_outside(source):
+        tenant = sources.require(session, runtime, tenant_id, source)
+        found = runtime.sources.open(str(source)).entities(tenant, most + 1)
+    else:
+        found = [entity.name for entity in entities.select(session, tenant_id, kind=kind, has_channel=channel) if entity.kind != BASE]
+    if not found:
+        where = f"Source {source} has no rows" if is_outside(source) else f"No entity has the channel {channel}"
+        raise click.ClickException(f"{where}: nothing to do. Look whether its rows arrive; `fleetcast import` brings observations.")
+    if len(found) > most:
+        raise click.ClickException(
+            f"More entities than one batch may hold ({most}, MAX_BATCH). Name them with --entity, or narrow with --kind."
+        )
+    return tuple(found)
 
 
 def _has_base(session: Session, tenant_id: str, name: str, channel: str) -> bool:
