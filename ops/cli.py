@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "settings": Entry("ops.doctor", "Show every setting: its variable, its default, and why."),
     "lifecycle": Entry("ops.lifecycle", "Show the life of a job: every change of state, who makes it, and when."),
+    "sources": Entry("ops.sources", "List the sources of SOURCES_FILE, and try one alone."),
     "migrate": Entry("ops.run", "Bring Postgres to the schema of this version."),
     "web": Entry("ops.run", "Serve the API (gunicorn with gevent)."),
     "dispatcher": Entry("ops.run", "Ring the workers for due jobs, and reconcile."),

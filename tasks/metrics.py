@@ -84,6 +84,16 @@ BROKEN = Metric(
     {"invariant": tuple(INVARIANTS)},
     together="max",
 )
+SOURCE_UP = Metric(
+    "fleetcast_source_up",
+    "gauge",
+    "Whether a source answered at the last look (SOURCE_PROBE_S). Sources of files are not asked.",
+    {"source": None},
+    together="max",
+)
+SOURCE_LAG = Metric(
+    "fleetcast_source_lag_seconds", "gauge", "How far a follower was behind at the last look.", {"source": None}, together="max"
+)
 DEVICE_ALLOCATED = Metric(
     "fleetcast_device_memory_allocated_bytes", "gauge", "Memory of a CUDA device that tensors take.", {"worker": None, "device": None}
 )

@@ -18,6 +18,7 @@ from tasks import metrics, problems, status
 from tasks.deliver import Courier
 from tasks.drift import judge_once
 from tasks.erase import follow_all
+from tasks.probe import probe_sources
 from tasks.runtime import Runtime
 from tasks.schedules import fire_due
 
@@ -120,6 +121,7 @@ def patrols(runtime: Runtime, told: threading.Event) -> list[Patrol]:
         Patrol("drift", lambda: judge_once(runtime), every_s=min(settings.drift_s, settings.tidy_s), rest_s=settings.lease_s, told=told),
         Patrol("deliver", Courier(runtime, told).round, every_s=settings.dispatch_poll_s, rest_s=settings.reconcile_s, told=told),
         Patrol("schedules", lambda: fire_due(runtime), every_s=settings.dispatch_poll_s, rest_s=settings.lease_s, told=told),
+        Patrol("sources", lambda: probe_sources(runtime), every_s=settings.source_probe_s, rest_s=settings.lease_s, told=told),
         Patrol("tidy", lambda: tidy_once(runtime), every_s=settings.tidy_s, rest_s=settings.lease_s, told=told),
     ]
 

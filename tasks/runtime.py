@@ -84,7 +84,7 @@ def assemble(settings: Settings, engine: Engine, memory: Redis, breaker: Breaker
         meter=make_meter(settings, cache, breaker),
         ringer=Ringer(engine),
         recipes=_recipes(settings),
-        sources=_sources(settings),
+        sources=open_sources(settings),
         sinks=read_sinks(settings),
     )
 
@@ -98,8 +98,8 @@ def _recipes(settings: Settings) -> Mapping[str, Recipe]:
         raise SettingsError("RECIPES_FILE", settings.recipes_file, error.detail) from None
 
 
-def _sources(settings: Settings) -> Sources:
-    """The file's, none of them opened. Raises SettingsError."""
+def open_sources(settings: Settings) -> Sources:
+    """The file's; each is opened when it is first read. Raises SettingsError."""
     limits = Limits(settings.source_max_rows, settings.source_timeout_s)
     try:
         return Sources(catalogue.read(_content("SOURCES_FILE", settings.sources_file)), limits)

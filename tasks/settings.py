@@ -125,6 +125,7 @@ class Settings:
     source_timeout_s: float = _setting(
         30.0, "Longest wait for a source's connection and for one statement: a quarter of STALL_TIMEOUT_S.", low=0.1
     )
+    source_probe_s: float = _setting(60.0, "How often the dispatcher asks each source whether it answers, for the metrics.", low=1)
     source_max_rows: int = _setting(2_000_000, "Rows one reading of a source may bring: 32 MB per channel.", low=1)
     sinks_file: str = _setting("", "TOML file of the databases that forecasts may also be written to. Empty: none.")
     worker_name: str = _setting("", "Name of this worker in leases and Flower. Empty: the host's name.")

@@ -100,8 +100,28 @@ class InfluxConfig(Config):
         _require(self.name, "url", self.url, self.url.startswith(("http://", "https://")), "begins with http:// or https://")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesConfig(Config):
+    """A CSV or Parquet file for each entity, on a disk or in an object store."""
+
+    kind: ClassVar[str] = "files"
+    #: It takes the numeric libraries to read them.
+    light: ClassVar[bool] = False
+    #: As fsspec reads it, with {entity} in it: s3://plants/{entity}.parquet.
+    path: str
+    at: str
+    time: str = "timestamp"
+    #: What the storage wants to be told: an endpoint, a key. Better left to the environment of the workers where that has it.
+    storage: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        _require(self.name, "path", self.path, self.path.count("{entity}") == 1, "has {entity} in it, once")
+        _require(self.name, "path", self.path, self.path.endswith((".csv", ".parquet")), "ends with .csv or .parquet")
+        _require(self.name, "time", self.time, self.time in FORMS, f"is one of {', '.join(FORMS)}")
+
+
 #: By `kind` in the file.
-KINDS: Mapping[str, type[Config]] = {kind.kind: kind for kind in (SqlConfig, InfluxConfig)}
+KINDS: Mapping[str, type[Config]] = {kind.kind: kind for kind in (SqlConfig, InfluxConfig, FilesConfig)}
 
 
 def read(content: str) -> Mapping[str, Config]:
@@ -147,7 +167,7 @@ def _fields(name: str, made: type[Config], table: Mapping[str, Any]) -> dict[str
     known = {each.name: each for each in fields(made) if each.name != "name"}
     for unknown in sorted(table.keys() - known.keys()):
         _refuse(f"{name}.{unknown}", f"unknown; known: {', '.join(known)}")
-    for missing in (each.name for each in known.values() if each.default is MISSING and each.name not in table):
+    for missing in (each.name for each in known.values() if each.default is each.default_factory is MISSING and each.name not in table):
         _refuse(f"{name}.{missing}", _MISSING.get(missing, "is missing"))
     return {key: _READERS[str(known[key].type)](f"{name}.{key}", value) for key, value in table.items()}
 
@@ -184,6 +204,12 @@ def _texts(where: str, value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _table(where: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        _refuse(where, "must be a table")
+    return value
+
+
 def _channels(where: str, value: Any) -> Mapping[str, Channel]:
     """A list of names that are the same there, or a table of `<channel> = <field>`, `[<field>, …]`, `{field = …, scale = …}`."""
     table = dict.fromkeys(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else value
@@ -208,6 +234,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "float": _seconds,
     "tuple[str, ...]": _texts,
     "Mapping[str, Channel]": _channels,
+    "Mapping[str, Any]": _table,
 }
 
 

@@ -14,6 +14,7 @@ from db.sources.source import Limits, Source
 #: Where each kind is read. Imported by name when first needed: the web process has no numeric library, and nobody has every driver.
 _READERS: Mapping[str, tuple[str, str]] = {
     "sql": ("db.sources.sql", "SqlSource"),
+    "files": ("db.sources.files", "FilesSource"),
     "influx": ("db.sources.influx", "InfluxSource"),
 }
 

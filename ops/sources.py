@@ -1,0 +1,78 @@
+"""The command `sources`: what jobs may read besides the built-in store, and whether it can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+from rich.console import Console
+from rich.table import Column, Table
+
+from db.errors import SourceUnavailable, SourceUnreadable
+from db.observations import Coverage
+from db.sources.opened import Sources
+from db.sources.source import Whom
+from tasks.runtime import open_sources
+from tasks.settings import load
+
+#: Entities that `check` names of a source when it is asked about none.
+SHOWN = 10
+
+
+@click.group()
+def sources_command() -> None:
+    """List the sources of SOURCES_FILE, and try one alone."""
+
+
+@sources_command.command(name="ls")
+def list_sources() -> None:
+    """The sources and who may read them. None of them is asked."""
+    table = Table(Column("name", no_wrap=True), "kind", "tenants", "channels", "fresh", "lag limit")
+    for name, config in sorted(_sources().configs.items()):
+        limit = f"{config.lag_limit_s:g} s" if config.lag_limit_s else "–"
+        table.add_row(name, config.kind, " ".join(config.tenants), " ".join(config.channels), f"{config.fresh_s:g} s", limit)
+    Console(markup=False, emoji=False).print(table)
+
+
+@sources_command.command()
+@click.argument("name")
+@click.option("--entity", help="Count its rows; otherwise some entities are named.")
+@click.option("--tenant", default="development", show_default=True, help="Whose rows, where the source tells tenants apart.")
+def check(name: str, entity: str | None, tenant: str) -> None:
+    """Ask the source NAME: whether it answers, how far behind it is, and what it has of an entity. Exit status 1 if it cannot be read."""
+    sources = _sources()
+    if name not in sources.configs:
+        raise click.ClickException(f"No source {name!r} in SOURCES_FILE; it has: {', '.join(sorted(sources.configs)) or 'none'}.")
+    try:
+        for line in _told(sources, name, entity, tenant):
+            click.echo(line)
+    except (SourceUnavailable, SourceUnreadable) as error:
+        raise click.ClickException(f"{error} {error.__cause__ or ''}".strip()) from error
+    finally:
+        sources.close()
+
+
+def _told(sources: Sources, name: str, entity: str | None, tenant: str) -> Iterator[str]:
+    source, config = sources.open(name), sources.configs[name]
+    lag_s = source.health().lag_s
+    behind = "follows nothing that tells its lag" if lag_s is None else f"{lag_s:.0f} s behind (limit {config.lag_limit_s or 'none'})"
+    yield f"{name} answers; it {'is ' * (lag_s is not None)}{behind}."
+    if not config.serves(tenant):
+        yield f"Jobs of {tenant} may not read it: tenants = {list(config.tenants)}."
+    if entity is None:
+        found = source.entities(tenant, SHOWN + 1)
+        more = " and more" if len(found) > SHOWN else ""
+        yield f"It has rows of {', '.join(found[:SHOWN]) or 'nobody'}{more}."
+        return
+    held = source.coverage(Whom(entity, tenant))
+    yield from (_counted(channel, coverage) for channel, coverage in sorted(held.items()))
+    if not held:
+        raise SourceUnreadable(f"Not one row of {entity}: {source.sought(Whom(entity, tenant))}.")
+
+
+def _counted(channel: str, held: Coverage) -> str:
+    return f"{channel}: {held.rows:,} rows on {held.days:,} days, from {held.first:%Y-%m-%d %H:%M} to {held.last:%Y-%m-%d %H:%M} UTC."
+
+
+def _sources() -> Sources:
+    return open_sources(load())
