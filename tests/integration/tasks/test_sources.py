@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,12 +12,15 @@ from sqlalchemy import Engine, select
 
 from db import entities, ledger
 from db.errors import NotFound
+from db.meter import Metric
 from db.models import Version
 from ml.errors import InsufficientData, SpecInvalid
 from ops.processes import wait_until
 from tasks.alarms import DetectOrder, WatchOrder
 from tasks.jobs import WhatIfJob
+from tasks.metrics import SOURCE_LAG, SOURCE_UP
 from tasks.orders import BacktestOrder, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
+from tasks.probe import probe_sources
 from tasks.submit import Asker, Submitted, backtest, detect, predict, pretrain, train, watch, what_if
 from tasks.workshop import Workshop
 from tests.support.follower import Follower, follower
@@ -184,3 +187,17 @@ def test_new_rows_are_seen_without_anybody_telling_us(shop: Workshop, me: Asker,
     there.write({"growing": readings(130)[120:]})  # type: ignore[dict-item]
     asked = predict(shop.runtime, me, PredictOrder(("growing",), ("humidity",)))
     assert done(shop, me, asked)["forecast"]["data_until"].startswith("2026-01-06T09")  # type: ignore[index]
+
+
+def test_the_dispatcher_tells_which_sources_answer_and_how_far_behind_they_are(shop: Workshop) -> None:
+    assert probe_sources(shop.runtime) == 3
+    shop.runtime.meter.start()
+    assert wait_until(lambda: SOURCE_UP in _held(shop), 30, pause=0.1)
+    assert _held(shop)[SOURCE_UP] == {("follower",): 1, ("behind",): 1, ("others",): 1, ("away",): 0}
+    assert _held(shop)[SOURCE_LAG] == {("behind",): 3600}
+
+
+def _held(shop: Workshop) -> Mapping[Metric, Mapping[tuple[str, ...], float]]:
+    reading = shop.runtime.meter.read()
+    assert reading is not None
+    return reading.held
