@@ -19,6 +19,8 @@ from db.sinks.catalogue import STAR, Sink, Table
 
 #: What says that the sink is away, or that somebody stood in the way there: the next try may go well.
 _PASSING = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+#: Whose driver commits each statement by itself: a rerun that broke off would leave a forecast half replaced.
+_WITHOUT_TRANSACTIONS = ("bigquery",)
 #: A row of nobody's, to ask with.
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _NOBODY = {**dict.fromkeys(star.FORECAST, ""), "origin": _LONG_AGO, "forecast_at": _LONG_AGO, "forecast_date": _LONG_AGO.date()}
@@ -127,6 +129,8 @@ def _given(held: str, columns: Mapping[str, sa.Column[Any]]) -> sa.BindParameter
 def _engine(sink: Sink) -> sa.Engine:
     try:
         url = sa.make_url(sink.address())
+        if url.get_backend_name() in _WITHOUT_TRANSACTIONS:
+            raise SinkRefused(f"Sink {sink.name} cannot be opened: {url.get_backend_name()} has no transaction around several statements.")
         few = {"poolclass": sa.QueuePool, "pool_size": 1, "max_overflow": 1, "pool_pre_ping": True}
         return sa.create_engine(_driven(url), **few, hide_parameters=True, **_bounds(sink, url))
     except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:

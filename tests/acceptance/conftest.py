@@ -25,11 +25,11 @@ SCALED = {
 }
 
 
-def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(*words: str, timeout: float = 180, **environment: str) -> subprocess.CompletedProcess[str]:
     """One `fleetcast` command, run to its end."""
     given = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     return subprocess.run(
-        [sys.executable, "-m", "ops.cli", *words], env=given | environment, capture_output=True, text=True, timeout=180, check=False
+        [sys.executable, "-m", "ops.cli", *words], env=given | environment, capture_output=True, text=True, timeout=timeout, check=False
     )
 
 

@@ -74,6 +74,7 @@ POINTS: Sequence[Point] = (
     _before("worker_before_it_holds_its_fence", "db.ledger", "hold"),
     _after("worker_with_its_fence_held", "db.ledger", "hold"),
     _after("worker_after_the_version_is_written", "tasks.execute", "Work.publish_version"),
+    _after("worker_after_the_sinks_commit", "tasks.sinks", "send"),
     _after("worker_before_the_commit", "db.ledger", "succeed"),
     _after("worker_after_the_commit", "tasks.execute", "Work._commit"),
     _after("worker_after_the_commit_of_a_cohort", "tasks.together", "_commit"),

@@ -170,6 +170,11 @@ def test_a_url_that_nobody_can_open_is_told_without_it(url: str) -> None:
     assert "geheim" not in str(refused.value)
 
 
+def test_a_database_without_transactions_is_refused_and_not_written_by_halves() -> None:
+    with pytest.raises(SinkRefused, match="bigquery has no transaction around several statements"):
+        open_writer(read('[sinks.x]\ntenants = "shop"\nurl = "bigquery://project/prices"')["x"])
+
+
 @pytest.mark.parametrize(
     ("dialect", "word"),
     [
