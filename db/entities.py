@@ -126,16 +126,16 @@ def select(
     kind: str | None = None,
     has_channel: str | None = None,
     attributes: Mapping[str, Any] | None = None,
-) -> list[Entity]:
+) -> list[Known]:
     """All entities that a selector means, by name. `attributes` are those an entity must have, it may have more."""
-    statement = sa.select(Entity).where(Entity.tenant_id == tenant_id)
+    statement = sa.select(Entity.id, Entity.name, Entity.kind).where(Entity.tenant_id == tenant_id)
     if kind is not None:
         statement = statement.where(Entity.kind == kind)
     if has_channel is not None:
         statement = statement.where(sa.exists().where(Channel.entity_id == Entity.id, Channel.name == has_channel))
     if attributes is not None:
         statement = statement.where(Entity.attributes.contains(dict(attributes)))
-    return list(session.scalars(statement.order_by(Entity.name)))
+    return [Known(*row) for row in session.execute(statement.order_by(Entity.name))]
 
 
 def channels(session: Session, entity_id: int) -> list[Channel]:

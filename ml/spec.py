@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Self
 
 from ml.errors import SpecInvalid
@@ -190,15 +191,14 @@ class ModelSpec:
 
     def shape_key(self) -> str:
         """Hash of all that decides tensor shapes and the training loop: jobs with the same key can train as one cohort."""
-        same = self.as_dict() | {
-            "targets": len(self.targets),
-            "covariates": len(self.covariates),
-            "future_covariates": len(self.future_covariates),
-            "cadence_s": None,
-            "seed": None,
-            "level": None,
-        }
-        return _digest(same)
+        return _shape_key(self)
+
+
+@lru_cache(maxsize=256)
+def _shape_key(spec: ModelSpec) -> str:
+    """Found once for all the thousands of a batch."""
+    counts = {name: len(getattr(spec, name)) for name in ("targets", "covariates", "future_covariates")}
+    return _digest(spec.as_dict() | counts | {"cadence_s": None, "seed": None, "level": None})
 
 
 def _require_known(members: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
@@ -200,7 +200,7 @@ class _Asked:
 
     def as_dict(self) -> dict[str, Any]:
         # By name, as in ModelSpec: a deep copy takes eight times as long.
-        return _written(self, {field.name: getattr(self, field.name) for field in fields(self)})
+        return _written(self, {name: getattr(self, name) for name in self.__match_args__})
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from db import ledger
 from db.board import News, Place, Status, Told
-from db.models import RUNNING, TERMINAL, Job, Json
+from db.models import FAILED, RUNNING, TERMINAL, Job, Json
 from tasks.jobs import FORMAT, BacktestJob
 from tasks.metrics import CACHE_LOOKUPS
 from tasks.runtime import Runtime
@@ -27,12 +27,22 @@ UNFINISHED_EVENTS_TTL_S = 3600
 
 
 def document(
-    settings: Settings, job: Job, *, position: int | None = None, items: Mapping[str, int] | None = None, left_s: float | None = None
+    settings: Settings,
+    job: Job,
+    *,
+    position: int | None = None,
+    items: Mapping[str, int] | None = None,
+    failures: Sequence[ledger.Failures] = (),
+    left_s: float | None = None,
 ) -> dict[str, Any]:
-    """The job as clients read it. `items` are a parent's children by state; `left_s` is how long it may still take."""
+    """The job as clients read it. `items` are a parent's children by state, `failures` those that failed by reason; `left_s` is how long it
+    may still take.
+    """
     progress = {k: v for k, v in job.progress.items() if k not in ("seq", "finish_at")}
     if items is not None:
         progress["items"] = {"total": job.children, **items}
+    if failures:  # by their ids alone: what names an entity must not outlive it here
+        progress["failures"] = [{"code": each.code, "count": each.count, "jobs": each.job_ids} for each in failures]
     return {
         "id": job.id,
         "kind": job.kind,
@@ -151,10 +161,12 @@ def describe(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
     with runtime.sessions() as session:
         job = ledger.get(session, tenant_id, job_id)
         items = ledger.item_counts(session, job.id) if job.children is not None else None
+        failures = ledger.failures(session, job.id) if items and items.get(FAILED) else []
         position = ledger.position(session, job)
         if not job.terminal:
             runtime.pace.learn(session)
-        return document(runtime.settings, job, position=position, items=items, left_s=runtime.pace.seconds_left(job, position))
+        left_s = runtime.pace.seconds_left(job, position)
+        return document(runtime.settings, job, position=position, items=items, failures=failures, left_s=left_s)
 
 
 def finish_at(seconds: float | None) -> str | None:

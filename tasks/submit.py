@@ -367,7 +367,7 @@ def _submit_batch(
 ) -> Submitted:
     """The rows are made first: `admit` holds the tenant's row, and another request of the tenant must not wait for ten thousand models."""
     deadline_s = runtime.settings.batch_deadline_s
-    children = [replace(row, queue=queue, deadline_s=deadline_s, **changes) for row in _rows(runtime, session, asker, jobs)]
+    children = _rows(runtime, session, asker, jobs, queue=queue, deadline_s=deadline_s, **changes)
     parent = ledger.NewJob(
         tenant_id=asker.tenant_id,
         kind=children[0].kind,
@@ -383,11 +383,11 @@ def _submit_batch(
     return Submitted(ledger.submit_batch(session, parent, children))
 
 
-def _rows(runtime: Runtime, session: Session, asker: Asker, jobs: Sequence[tuple[Known, JobSpec]]) -> list[ledger.NewJob]:
-    """The jobs as the ledger takes them. A training makes its lineage where it is missing."""
+def _rows(runtime: Runtime, session: Session, asker: Asker, jobs: Sequence[tuple[Known, JobSpec]], **changes: Any) -> list[ledger.NewJob]:
+    """The jobs as the ledger takes them, each with these `changes`. A training makes its lineage where it is missing."""
     look = registry.ensure_models if isinstance(jobs[0][1], TrainJob) else registry.find_models
     models = look(session, asker.tenant_id, {(entity.id, job.model) for entity, job in jobs})
-    return [_row(runtime, asker, entity.id, job, models.get((entity.id, job.model))) for entity, job in jobs]
+    return [_row(runtime, asker, entity.id, job, models.get((entity.id, job.model)), **changes) for entity, job in jobs]
 
 
 def _lineage(session: Session, asker: Asker, entity: Standing, job: TrainJob) -> str:
@@ -397,23 +397,30 @@ def _lineage(session: Session, asker: Asker, entity: Standing, job: TrainJob) ->
 
 
 def _row(
-    runtime: Runtime, asker: Asker, entity_id: int, job: JobSpec, model_id: str | None, spec_hash: Callable[[Json], str] = digest
+    runtime: Runtime,
+    asker: Asker,
+    entity_id: int,
+    job: JobSpec,
+    model_id: str | None,
+    spec_hash: Callable[[Json], str] = digest,
+    **changes: Any,
 ) -> ledger.NewJob:
     spec = job.as_dict()
-    return ledger.NewJob(
-        tenant_id=asker.tenant_id,
-        kind=job.kind,
-        queue=job.queue,
-        spec=spec,
-        spec_hash=spec_hash(spec),
-        label=job.label,
-        entity_id=entity_id,
-        model_id=model_id,
-        shape_key=job.shape_key,
-        max_attempts=runtime.settings.max_attempts,
-        deadline_s=runtime.settings.deadline_s,
-        client_metadata=dict(asker.metadata),
-    )
+    row: dict[str, Any] = {
+        "tenant_id": asker.tenant_id,
+        "kind": job.kind,
+        "queue": job.queue,
+        "spec": spec,
+        "spec_hash": spec_hash(spec),
+        "label": job.label,
+        "entity_id": entity_id,
+        "model_id": model_id,
+        "shape_key": job.shape_key,
+        "max_attempts": runtime.settings.max_attempts,
+        "deadline_s": runtime.settings.deadline_s,
+        "client_metadata": dict(asker.metadata),
+    }
+    return ledger.NewJob(**row | changes)
 
 
 def _asking(runtime: Runtime, asker: Asker, asked: Question, job: JobSpec) -> ledger.NewJob:

@@ -628,7 +628,7 @@ FAILED_BATCH = _batch(
     rev=2,
     finished_at="2026-10-12T07:01:20.502Z",
     expires_at="2026-11-11T07:01:20.502Z",
-    progress={"items": ALL_FAILED},
+    progress={"items": ALL_FAILED, "failures": [{"code": "training_diverged", "count": 1, "jobs": [SECOND_ITEM]}]},
     result=ALL_FAILED | {"succeeded": 0, "cancelled": 0, "has_failures": True},
     error=problem("batch_failed", "0 of 1 items succeeded; each item says why."),
 )

@@ -14,9 +14,11 @@ from db.ledger.invariants import INVARIANTS, violations
 from db.ledger.leases import Pulse, beat, cancelled, crashed, drain, fail, hold, hold_all, release, retry_later, succeed, succeed_all
 from db.ledger.moves import Moved
 from db.ledger.reads import (
+    Failures,
     QueueDepth,
     Sought,
     attempts,
+    failures,
     find,
     get,
     get_many,
@@ -37,6 +39,7 @@ __all__ = [
     "LIMIT",
     "Bell",
     "Claim",
+    "Failures",
     "Moved",
     "NewJob",
     "Placed",
@@ -56,6 +59,7 @@ __all__ = [
     "due",
     "expire",
     "fail",
+    "failures",
     "find",
     "finish_cancels",
     "get",

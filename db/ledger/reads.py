@@ -14,9 +14,11 @@ from db.ledger.moves import item_counts
 from db.models import QUEUED, Attempt, Entity, Job, Tenant
 
 __all__ = [
+    "Failures",
     "QueueDepth",
     "Sought",
     "attempts",
+    "failures",
     "find",
     "get",
     "get_many",
@@ -33,6 +35,8 @@ __all__ = [
 
 #: Beyond this a job's place in its queue is no longer counted.
 FAR = 1000
+#: How many jobs are named for each reason of failure.
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,17 @@ class QueueDepth:
     oldest_due_s: float | None
 
 
+@dataclass(frozen=True)
+class Failures:
+    """Children of a batch that failed for one reason."""
+
+    #: Of their problem.
+    code: str
+    count: int
+    #: The first of them.
+    job_ids: list[str]
+
+
 _QUEUES = text("""
 SELECT queue,
   count(*) FILTER (WHERE state = 'queued') AS queued,
@@ -53,6 +68,11 @@ SELECT queue,
   CAST(extract(epoch FROM clock_timestamp() - min(available_at) FILTER (WHERE state = 'queued' AND available_at <= clock_timestamp()))
        AS double precision) AS oldest_due_s
 FROM jobs WHERE state IN ('queued', 'running') AND pending_children IS NULL GROUP BY queue ORDER BY queue
+""")
+
+_FAILURES = text("""
+SELECT coalesce(error->>'code', 'internal') AS code, count(*), (array_agg(id ORDER BY id))[1:CAST(:named AS integer)] AS job_ids
+FROM jobs WHERE parent_id = :parent AND state = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1
 """)
 
 _POSITION = text("""
@@ -127,6 +147,11 @@ def items(session: Session, tenant_id: str, parent_id: str, *, state: str | None
     if after is not None:
         found = found.where(Job.id > after)
     return list(session.scalars(found))
+
+
+def failures(session: Session, parent_id: str) -> list[Failures]:
+    """Why children of the parent failed, the most frequent reason first."""
+    return [Failures(*row) for row in session.execute(_FAILURES, {"parent": parent_id, "named": NAMED})]
 
 
 def queues(session: Session) -> list[QueueDepth]:

@@ -134,6 +134,16 @@ class ItemCounts(Out):
     cancelled = fields.Integer(metadata=SOMETIMES)
 
 
+class ItemFailures(Out):
+    """Items of a batch that failed for one reason."""
+
+    code = fields.String(metadata={"description": "Of their problem."})
+    count = fields.Integer()
+    jobs = fields.List(
+        fields.String(metadata=JOB_ID), metadata={"description": "The first of them, at most three; each says all in its `error`."}
+    )
+
+
 class Progress(Out):
     """How far a job is. Empty while it waits, and of a batch in lists."""
 
@@ -149,6 +159,10 @@ class Progress(Out):
     scenarios = fields.Integer(metadata=SOMETIMES)
     entities = fields.Integer(metadata=SOMETIMES | {"description": "Of the training of a base: entities made ready so far."})
     items = fields.Dict(metadata=SOMETIMES | shaped("ItemCounts"))
+    failures = fields.List(
+        fields.Dict(metadata=shaped("ItemFailures")),
+        metadata=SOMETIMES | {"description": "Of a batch, by reason, the most frequent first."},
+    )
 
 
 class BatchResult(Out):

@@ -16,7 +16,7 @@ from db.board import Place
 from ml import forecaster
 from ml.recipes import recipe
 from ml.shelf import folder
-from tasks import batch, metrics, submit, together
+from tasks import batch, metrics, status, submit, together
 from tasks.execute import Work, run
 from tasks.orders import PredictOrder
 from tasks.submit import Asker
@@ -105,6 +105,14 @@ def test_who_cannot_be_answered_fails_alone_with_its_reason(shop: Workshop, acme
     expected = {"e00001": "artefact_corrupt", "e00002": "insufficient_recent_data", "e00003": "no_active_version"}
     assert states == dict.fromkeys(names()) | expected
     assert (job(shop, acme, parent).result or {})["failed"] == 3
+    told = status.fresh(shop.runtime, acme.tenant_id, parent)["progress"]
+    assert told["items"] == {"total": FLEET, "succeeded": FLEET - 3, "failed": 3}
+    failed = [job(shop, acme, each) for each in items if job(shop, acme, each).error]
+    reasons = [
+        {"code": code, "count": 1, "jobs": [each.id for each in failed if each.spec["entity"] == entity]}
+        for entity, code in expected.items()
+    ]
+    assert told["failures"] == sorted(reasons, key=lambda reason: str(reason["code"]))
     _, pinned = ask(shop, acme, PredictOrder(names(2), (CHANNEL,), version="7.0.0"))
     work_off(shop)
     assert [(job(shop, acme, item).error or {})["code"] for item in pinned] == ["version_not_found"] * 2
