@@ -40,7 +40,7 @@ COMMANDS: Mapping[str, Entry] = {
         "ops.nightly",
         "Train every entity by RECIPE, from its base where there is one, and forecast it into a sink: a night's work in one command.",
     ),
-    "import": Entry("ops.importing", "Take in FILE (CSV or Parquet; long or wide).", "worker"),
+    "import": Entry("ops.importing", "Take in files or folders (CSV or Parquet; long or wide).", "worker"),
     "convert": Entry("ops.convert", "Turn FILE, a PyTorch state dict, into a zip that can be imported as a base.", "worker"),
     "backup": Entry("ops.backup", "Write Postgres and the artefacts into FILE, while everything runs."),
     "restore": Entry("ops.backup", "Bring FILE, which `backup` wrote, into an empty database."),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
 from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
 from db.observations import Row
@@ -23,7 +27,11 @@ TIME_COLUMNS = ("at", "timestamp", "time", "datetime", "date", "ts", "ds")
 CHANNEL_COLUMNS = ("channel", "metric", "variable", "field")
 #: What pandas calls a column without a name: most often an index that was written along.
 NAMELESS = re.compile(r"unnamed: \d+|index|level_\d+", re.IGNORECASE)
-READABLE = ".csv, .tsv, .txt (also .gz or .zip), .parquet"
+KINDS = (".csv", ".tsv", ".txt", ".parquet", ".pq")
+PACKED = (".gz", ".zip", ".zst")
+READABLE = ".csv, .tsv, .txt (also .gz, .zip or .zst), .parquet"
+#: Rows of a file that are held at a time: some tens of megabytes.
+PIECE = 200_000
 #: The largest Unix time of each unit, whose smallest is that of the unit before: 1973 to 5138 in seconds, and so on.
 UNITS: Mapping[Unit, float] = {"s": 1e11, "ms": 1e14, "us": 1e17, "ns": 1e20}
 OLDEST = 1e8
@@ -43,18 +51,72 @@ class Columns:
 
     time: str
     entity: str | None
+    #: Those that only number the rows.
+    ids: tuple[str, ...] = ()
 
 
-def read(path: Path, *, entity: str | None = None, time: str | None = None) -> pd.DataFrame:
-    """Columns `entity` (str), `at` (UTC), then one float column per channel. `entity` and `time` name columns that are called otherwise.
+@dataclass(frozen=True)
+class Reading:
+    """What is known of a file beforehand; what is None is found by the names of its columns."""
+
+    #: The columns that say whom a row is about, and when.
+    entity: str | None = None
+    time: str | None = None
+    #: Column, or name of a channel in a long file -> the channel it becomes. Where there are any, nothing else is read.
+    channels: Mapping[str, str] = field(default_factory=dict)
+    #: The file is one entity, named after it, whatever its columns say.
+    by_file: bool = False
+
+
+def read(path: Path, reading: Reading = Reading()) -> pd.DataFrame:
+    """Columns `entity` (str), `at` (UTC), then one float column per channel.
 
     Long files have columns `channel` and `value`; all others are wide. A file without an entity column is one entity, named after the file.
     Of several rows for one moment the last stands, channel by channel. Raises FrameError.
     """
+    with _naming(path):
+        return _shaped(_load(path), path, reading)
+
+
+def pieces(path: Path, reading: Reading = Reading()) -> Iterator[pd.DataFrame]:
+    """The same piece by piece, so that a file of any length takes little memory: Parquet by its batches, others by lines.
+
+    The first piece decides which column says what. Dates like 31/01/2013 can only be told by looking at all of them: such a file is read
+    whole. Raises FrameError, also in the middle.
+    """
+    with _naming(path), closing(_loaded(path)) as found:
+        first = next(found, pd.DataFrame())
+        columns = _columns(first, reading)
+        if not _plain_times(first[columns.time]):
+            yield _shaped(_load(path), path, reading)
+            return
+        frame = _shaped(first, path, reading)
+        yield frame
+        rest = replace(reading, entity=columns.entity, time=columns.time, by_file=columns.entity is None)
+        if not _is_long(first) and not reading.channels:  # what was a channel must go on being one
+            rest = replace(rest, channels={name: name for name in channels(frame)})
+        yield from (_shaped(raw, path, rest) for raw in found)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        return _shaped(_load(path), path, entity, time)
+        yield
     except FrameError as error:
         raise FrameError(f"{path.name}: {error}") from error
+
+
+def length(path: Path) -> int | None:
+    """How many rows the file says it has; None for one that does not say."""
+    if _kind(path) not in (".parquet", ".pq"):
+        return None
+    with _naming(path), _unreadable():
+        return int(pq.read_metadata(path).num_rows)
+
+
+def readable(path: Path) -> bool:
+    """By its name."""
+    return _kind(path) in KINDS
 
 
 def rows(frame: pd.DataFrame) -> Iterator[tuple[str, Row]]:
@@ -69,32 +131,53 @@ def channels(frame: pd.DataFrame) -> list[str]:
     return [str(column) for column in frame.columns if column not in ("entity", "at")]
 
 
-def _shaped(raw: pd.DataFrame, path: Path, entity: str | None, time: str | None) -> pd.DataFrame:
-    if raw.empty:
-        raise FrameError("it holds no rows.")
-    raw = raw if entity is not None else raw.drop(columns=_row_numbers(raw))
-    columns = _columns(raw, entity, time)
+def _shaped(raw: pd.DataFrame, path: Path, reading: Reading) -> pd.DataFrame:
+    columns = _columns(raw, reading)
     names = raw[columns.entity] if columns.entity is not None else pd.Series(_stem(path), index=raw.index)
     told = pd.DataFrame({"entity": _names(names), "at": _times(raw[columns.time])})
-    measured = raw.drop(columns=[c for c in {columns.time, columns.entity, "entity", "at"} if c in raw.columns])
-    return _merged(_wide(told, measured))
+    measured = raw.drop(columns=[c for c in {columns.time, columns.entity, "entity", "at", *columns.ids} if c in raw.columns])
+    return _merged(_wide(told, measured, reading.channels))
 
 
 def _load(path: Path) -> pd.DataFrame:
-    """The file as it is, each column under a clean name."""
-    known = [suffix.lower() for suffix in path.suffixes[-2:] if suffix.lower() not in (".gz", ".zip")]
-    try:
-        match known[-1] if known else "":
+    """The file as it is, whole."""
+    parts = list(_loaded(path))
+    return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0] if parts else pd.DataFrame()
+
+
+def _loaded(path: Path) -> Generator[pd.DataFrame]:
+    """The file as it is, piece by piece, each column under a clean name."""
+    with _unreadable(), ExitStack() as held:
+        match _kind(path):
             case ".parquet" | ".pq":
-                raw = pd.read_parquet(path)
+                batches = held.enter_context(pq.ParquetFile(path)).iter_batches(batch_size=PIECE)
+                parts: Iterator[pd.DataFrame] = (pa.Table.from_batches([batch]).to_pandas() for batch in batches)
             case ".csv" | ".tsv" | ".txt":
-                raw = pd.read_csv(path, sep=_separator(path), low_memory=False, skipinitialspace=True)
+                read = pd.read_csv(path, sep=_separator(path), low_memory=False, skipinitialspace=True, chunksize=PIECE)
+                parts = held.enter_context(read)
             case _:
                 raise FrameError(f"its kind is not known; known are {READABLE}.")
+        yield from (_clean(part) for part in parts if len(part))
+
+
+@contextmanager
+def _unreadable() -> Iterator[None]:
+    """What the libraries say of a file that is torn, or none."""
+    try:
+        yield
     except pd.errors.EmptyDataError:
         raise FrameError("it is empty.") from None
-    except (OSError, ValueError, EOFError, zlib.error) as error:
+    except (OSError, ValueError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
         raise FrameError(f"it cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _kind(path: Path) -> str:
+    """`.csv` of pump.csv.gz."""
+    known = [suffix.lower() for suffix in path.suffixes[-2:] if suffix.lower() not in PACKED]
+    return known[-1] if known else ""
+
+
+def _clean(raw: pd.DataFrame) -> pd.DataFrame:
     if isinstance(raw.index, pd.DatetimeIndex) or any(name is not None for name in raw.index.names):
         raw = raw.rename_axis(index=[str(name or "at") for name in raw.index.names]).reset_index()
     return raw.rename(columns=lambda name: str(name).strip())
@@ -106,7 +189,12 @@ def _separator(path: Path) -> str:
     return max(",;\t|", key=str(first).count)
 
 
-def _columns(raw: pd.DataFrame, entity: str | None, time: str | None) -> Columns:
+def _columns(raw: pd.DataFrame, reading: Reading) -> Columns:
+    if raw.empty:
+        raise FrameError("it holds no rows.")
+    entity, time = reading.entity, reading.time
+    ids = () if entity is not None or reading.by_file else tuple(_row_numbers(raw))
+    raw = raw.drop(columns=list(ids))
     there = ", ".join(raw.columns)
     clock = _column(raw, TIME_COLUMNS if time is None else (time,))
     if clock is None and time is None:
@@ -114,10 +202,10 @@ def _columns(raw: pd.DataFrame, entity: str | None, time: str | None) -> Columns
     if clock is None:
         missing = "no column of times" if time is None else f"no column {time!r}"
         raise FrameError(f"{missing}; name it with --time. There are: {there}.")
-    owner = _column(raw.drop(columns=clock), ENTITY_COLUMNS if entity is None else (entity,))
+    owner = None if reading.by_file else _column(raw.drop(columns=clock), ENTITY_COLUMNS if entity is None else (entity,))
     if owner is None and entity is not None:
         raise FrameError(f"no column {entity!r}; name one with --entity. There are: {there}.")
-    return Columns(clock, owner)
+    return Columns(clock, owner, ids)
 
 
 def _row_numbers(raw: pd.DataFrame) -> list[str]:
@@ -133,7 +221,7 @@ def _column(frame: pd.DataFrame, names: Sequence[str]) -> str | None:
 
 def _stem(path: Path) -> str:
     """`pump` of pump.csv.gz, `host.a` of host.a.csv."""
-    packed = path.suffix.lower() in (".gz", ".zip")
+    packed = path.suffix.lower() in PACKED
     return Path(path.stem).stem if packed else path.stem
 
 
@@ -153,6 +241,17 @@ def name_fault(name: str) -> str | None:
     if not 1 <= len(name) <= NAME_LENGTH:
         return f"its length must be between 1 and {NAME_LENGTH}."
     return "control characters and lone surrogates are not allowed." if UNCLEAN.search(name) else None
+
+
+def _plain_times(column: pd.Series) -> bool:
+    """Whether each time says by itself what it means: numbers, moments, and text in the form of ISO 8601."""
+    if is_numeric_dtype(column) or column.dtype.kind == "M":
+        return True
+    try:
+        pd.to_datetime(column.dropna(), utc=True, format="ISO8601")
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _times(column: pd.Series) -> pd.Series:
@@ -202,18 +301,40 @@ def _day_first(column: pd.Series) -> bool:
     return first
 
 
-def _wide(told: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+def _wide(told: pd.DataFrame, measured: pd.DataFrame, channels: Mapping[str, str]) -> pd.DataFrame:
     """Whom and when, beside one float column per channel."""
-    channel, value = _column(measured, CHANNEL_COLUMNS), _column(measured, ("value",))
-    if channel is not None and value is not None and not _is_number(measured[channel]):
-        return _pivoted(told.assign(channel=_names(measured[channel]), value=_numbers(measured[value])))
-    numeric = [c for c in measured.columns if _is_number(measured[c]) and not NAMELESS.fullmatch(c)]
+    if _is_long(measured):
+        channel, value = str(_column(measured, CHANNEL_COLUMNS)), str(_column(measured, ("value",)))
+        return _pivoted(_meant(told.assign(channel=_names(measured[channel]), value=_numbers(measured[value])), channels))
+    if channels:
+        measured = _renamed(measured, channels)
+    numeric = [c for c in measured.columns if c in channels.values() or (_is_number(measured[c]) and not NAMELESS.fullmatch(c))]
     if not numeric:
         raise FrameError(f"no column of numbers to take for a channel. There are: {', '.join(measured.columns) or 'none'}.")
     for name in numeric:
         if name_fault(name):
             raise FrameError(f"{name[:50]!r} cannot be a channel's name: {name_fault(name)}")
     return pd.concat([told, *(_numbers(measured[c]) for c in numeric)], axis=1)
+
+
+def _is_long(frame: pd.DataFrame) -> bool:
+    channel, value = _column(frame, CHANNEL_COLUMNS), _column(frame, ("value",))
+    return channel is not None and value is not None and not _is_number(frame[channel])
+
+
+def _meant(long: pd.DataFrame, channels: Mapping[str, str]) -> pd.DataFrame:
+    """Of a long file the rows of the channels that are meant, under the names they are to have."""
+    if not channels:
+        return long
+    return long[long["channel"].isin(list(channels))].assign(channel=lambda kept: kept["channel"].map(channels))
+
+
+def _renamed(measured: pd.DataFrame, channels: Mapping[str, str]) -> pd.DataFrame:
+    """The columns that are meant, under the names they are to have."""
+    missing = [name for name in channels if name not in measured.columns]
+    if missing:
+        raise FrameError(f"no column {missing[0]!r} to map. There are: {', '.join(measured.columns) or 'none'}.")
+    return measured[list(channels)].rename(columns=dict(channels))
 
 
 def _pivoted(long: pd.DataFrame) -> pd.DataFrame:

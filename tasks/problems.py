@@ -151,7 +151,7 @@ CATALOGUE: Mapping[str, Kind] = {
     "body_too_large": Kind(
         413,
         "The body is too large",
-        "The body, or what a zip unpacks to, is longer than MAX_BODY_BYTES, or brings too many values.",
+        "The body, or what it unpacks to, is longer than MAX_BODY_BYTES (of lines and CSV: MAX_STREAM_BYTES), or brings too many values.",
         "Send it in parts.",
     ),
     "unsupported_media_type": Kind(
@@ -278,9 +278,9 @@ CATALOGUE: Mapping[str, Kind] = {
     ),
     "streams_saturated": Kind(
         503,
-        "All event streams are taken",
-        "The web process holds all the event streams open that it may, of all tenants together.",
-        "Try again after `Retry-After` seconds, or poll GET /jobs/{id} with `wait`.",
+        "All streams are taken",
+        "The web process holds all the event streams open that it may, or as many bodies flow into it as may, of all tenants together.",
+        "Try again after `Retry-After` seconds; or poll GET /jobs/{id} with `wait`.",
         retryable=True,
     ),
     "unavailable": Kind(

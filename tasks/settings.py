@@ -93,6 +93,12 @@ class Settings:
     idempotency_hours: int = _setting(24, "How long an Idempotency-Key is remembered.", low=1)
     loaded_models: int = _setting(256, "Versions a worker keeps in memory, least recently used first out.", low=1)
     max_body_bytes: int = _setting(16 * 2**20, "Largest request body: about 200,000 observations as JSON.", low=1024)
+    max_stream_bytes: int = _setting(
+        2**30, "Largest body of lines or CSV, unpacked. It is never held here, but Postgres keeps it aside until its end.", low=1024
+    )
+    max_inflows: int = _setting(
+        4, "Such bodies that may flow into one web process at once: each holds one of its twenty connections to Postgres.", low=1
+    )
     rate_limit_per_minute: int = _setting(
         30_000, "Requests a tenant may send in a minute, over all web processes: half of the polls that one answers. 0: no limit.", low=0
     )

@@ -16,6 +16,7 @@ from webapp import (
     entities,
     events,
     health,
+    inflow,
     jobs,
     metrics,
     models,
@@ -72,6 +73,7 @@ def create_app(runtime: Runtime) -> Flask:
     keep_book(app, runtime.settings.log_requests)
     guard(app, Door(runtime.sessions))
     limit_rate(app, runtime.settings)
+    inflow.watch(app, runtime.settings.max_inflows)
     watch_paths(app)
     refuse_unacceptable(app, BELOW)
     refuse_unread(app)

@@ -27,6 +27,8 @@ def whole_body() -> bytes:
     body, most = request.get_data(), request.max_content_length
     if request.content_length is None and most is not None and len(body) >= most:
         raise Refusal("body_too_large", f"A body may have {most} bytes.")
+    if len(body) < (request.content_length or 0):  # the connection broke, which werkzeug takes for the end
+        raise Refusal("malformed_request", f"The body breaks off: {len(body)} of {request.content_length} bytes came.")
     return body
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import IO, Any, cast
 
 from flask import Response, request
 
 from db import entities, observations
 from db.entities import Known
 from db.models import Entity
-from db.observations import Row
+from db.observations import Ingested, Row
 from ml.recipes import recipe
 from tasks.erase import follow
 from tasks.readiness import readiness
@@ -19,11 +22,12 @@ from webapp.bodies import whole_body
 from webapp.context import runtime, tenant_id
 from webapp.contract import Blueprint
 from webapp.exports import export
+from webapp.inflow import encoding, inflow
 from webapp.negotiate import CSV, JSON, LINES, chosen
 from webapp.pages import decode, number, page, text
 from webapp.paths import require_nameable
-from webapp.problems import invalid
-from webapp.rows import delivery
+from webapp.problems import Refusal, invalid
+from webapp.rows import STREAMED, Delivery, delivery
 from webapp.schemas import entities as wire
 from webapp.schemas.fields import iso, moment
 
@@ -97,19 +101,20 @@ def delete_entity(entity: str) -> None:
 @blp.route("/entities/<name:entity>/observations", methods=["POST"])
 @blp.doc(requestBody=_BODIES)
 @blp.response(200, wire.Delivered)
+@blp.refuses("streams_saturated")
 def post_observations(entity: str) -> dict[str, Any]:
     """Send observations: JSON, lines of JSON, or CSV
 
     The last value for a moment stands, so the same delivery may be sent again. The entity and its channels are made when missing.
     A moment without an offset is in UTC. What cannot be taken is listed and the rest is taken; if nothing can, nothing changes.
+
+    Lines and CSV flow in and are never held whole: up to `MAX_STREAM_BYTES`, and packed (`Content-Encoding: gzip` or `zstd`) if you like. A
+    body that breaks off changes nothing.
     """
     require_nameable(entity)
-    rows = delivery(request.mimetype, whole_body())
-    with runtime().sessions.begin() as session:
-        found = entities.ensure(session, tenant_id(), [entity])[entity]
-        taken = observations.upsert(session, found, rows)
-        if rows.faults and not taken.accepted:
-            raise invalid(*rows.faults)
+    with _body() as body:
+        rows = delivery(request.mimetype, body)
+        taken = _take_in(entity, rows)
     return {
         "entity": entity,
         "accepted": taken.accepted,
@@ -118,6 +123,28 @@ def post_observations(entity: str) -> dict[str, Any]:
         "errors": rows.faults,
         "data_rev": taken.data_rev,
     }
+
+
+@contextmanager
+def _body() -> Iterator[IO[bytes]]:
+    """The body of this request: lines as they flow in, JSON whole."""
+    if request.mimetype in STREAMED:
+        with inflow() as body:
+            yield cast("IO[bytes]", body)
+    elif encoding() != "identity":
+        raise Refusal("unsupported_media_type", f"A packed body may be of {', '.join(STREAMED)}.")
+    else:
+        yield io.BytesIO(whole_body())
+
+
+def _take_in(entity: str, rows: Delivery) -> Ingested:
+    """All that can be taken, in one transaction, or nothing."""
+    with runtime().sessions.begin() as session:
+        found = entities.ensure(session, tenant_id(), [entity])[entity]
+        taken = observations.upsert(session, found, rows)
+        if rows.faults and not taken.accepted:
+            raise invalid(*rows.faults)
+    return taken
 
 
 @blp.route("/entities/<name:entity>/observations", methods=["GET"])

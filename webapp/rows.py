@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import IO, Any
 
 from db.observations import Row
 from webapp.bodies import LONGEST_KEY, read_json, read_text
+from webapp.inflow import lines
+from webapp.negotiate import CSV, JSON, LINES
 from webapp.problems import LISTED, Fault, Refusal, fault, invalid, pointer
 from webapp.schemas.fields import NAME_LENGTH, YEARS, moment, name_fault
 
-#: Most values that one request may bring.
-MOST_VALUES = 1_000_000
+#: Most values, and lines, that one request may bring: they wait beside the tables until all are there, in some two gigabytes of disk.
+MOST_VALUES = 20_000_000
 #: Most channels that one request may name.
 MOST_CHANNELS = 1_000
 #: Values after which other requests of this process get a turn.
 TURN = 2_000
 
+#: The members of a long row.
+LONG = {"at", "channel", "value"}
+
 #: A row that can be taken, or why it cannot.
 Told = Row | Fault
+#: Reads the cells of a line by the names in the header.
+Read = Callable[["Where", dict[str, str]], Iterator[Told]]
 #: Where a row stood in the body, as the steps of a pointer.
 Where = tuple[str | int, ...]
 
@@ -58,18 +65,29 @@ class Delivery:
             self.faults.append(reason)
 
 
-def delivery(mimetype: str, body: bytes) -> Delivery:
-    """The rows in a body of that type. Raises Refusal for a type or a body that cannot be read at all."""
-    reader = READERS.get(mimetype)
-    if reader is None:
-        raise Refusal("unsupported_media_type", f"Send one of {', '.join(READERS)}.")
-    text = read_text(body)
+def delivery(mimetype: str, body: IO[bytes]) -> Delivery:
+    """The rows in a body of that type, read as they are asked for. Raises Refusal, then too, for what cannot be read at all."""
+    if mimetype == JSON:
+        return Delivery(_from_json(body.read()))
+    if mimetype not in STREAMED:
+        raise Refusal("unsupported_media_type", f"Send one of {', '.join((JSON, *STREAMED))}.")
+    return Delivery(STREAMED[mimetype](_not_empty(lines(body, MOST_VALUES))))
+
+
+def _not_empty(found: Iterator[str]) -> Iterator[str]:
+    """Lines of which one at least is not blank."""
+    blank = True
+    for line in found:
+        blank = blank and not line.strip()
+        yield line
+    if blank:
+        raise Refusal("malformed_request", "The body is empty.")
+
+
+def _from_json(content: bytes) -> Iterator[Told]:
+    text = read_text(content)
     if not text.strip():
         raise Refusal("malformed_request", "The body is empty.")
-    return Delivery(reader(text))
-
-
-def _from_json(text: str) -> Iterator[Told]:
     body = read_json(text)
     if not isinstance(body, dict):
         raise invalid(fault("", "wrong_type", 'Send {"observations": […]} or {"rows": […]}.'))
@@ -91,10 +109,9 @@ def _from_lists(body: Mapping[str, list[Any]]) -> Iterator[Told]:
         yield from _wide(("rows", index), row)
 
 
-def _from_lines(text: str) -> Iterator[Told]:
+def _from_lines(found: Iterator[str]) -> Iterator[Told]:
     """Each line an object: long when it has a `channel` and a `value`, else wide."""
-    _count_lines(text)
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(found, start=1):
         if line.strip():
             yield from _from_line(("line", number), line)
 
@@ -111,20 +128,14 @@ def _from_line(where: Where, line: str) -> Iterator[Told]:
         yield from _wide(where, row)
 
 
-def _count_lines(text: str) -> None:
-    """Empty ones too: a body of nothing else would keep every other request of this process waiting."""
-    if text.count("\n") > MOST_VALUES:
-        raise Refusal("body_too_large", f"One request may bring {MOST_VALUES} lines.")
-
-
-def _from_csv(text: str) -> Iterator[Told]:
-    _count_lines(text)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _from_csv(found: Iterator[str]) -> Iterator[Told]:
+    reader = csv.reader(found, strict=True)
     try:
-        header = _header(next(reader))
+        header = _header(next(reader, []))
+        read = _long_cells if set(header) == LONG else _wide_cells
         for cells in reader:
             if cells:
-                yield from _from_cells(("line", reader.line_num), header, cells)
+                yield from _from_cells(("line", reader.line_num), header, cells, read)
     except csv.Error as error:
         raise Refusal("malformed_request", f"Not CSV: {error}, line {reader.line_num}.") from None
 
@@ -138,14 +149,19 @@ def _header(cells: list[str]) -> list[str]:
     return names
 
 
-def _from_cells(where: Where, header: list[str], cells: list[str]) -> Iterator[Told]:
-    if len(cells) != len(header):
-        yield fault(pointer(*where), "wrong_length", f"{len(cells)} cells under a header of {len(header)}.")
-    elif set(header) == {"at", "channel", "value"}:
-        row = dict(zip(header, cells, strict=True))
-        yield _long(where, row | {"value": _number(row["value"])})
+def _from_cells(where: Where, header: list[str], cells: list[str], read: Read) -> Iterator[Told]:
+    if len(cells) == len(header):
+        yield from read(where, dict(zip(header, cells, strict=True)))
     else:
-        yield from _wide(where, {name: cell if name == "at" else _number(cell) for name, cell in zip(header, cells, strict=True)})
+        yield fault(pointer(*where), "wrong_length", f"{len(cells)} cells under a header of {len(header)}.")
+
+
+def _long_cells(where: Where, row: dict[str, str]) -> Iterator[Told]:
+    yield _long(where, row | {"value": _number(row["value"])})
+
+
+def _wide_cells(where: Where, row: dict[str, str]) -> Iterator[Told]:
+    yield from _wide(where, {name: cell if name == "at" else _number(cell) for name, cell in row.items()})
 
 
 def _number(cell: str) -> float | str | None:
@@ -167,7 +183,7 @@ class _Wrong(Exception):
 
 
 def _long(where: Where, row: Any) -> Told:
-    if not isinstance(row, dict) or row.keys() != {"at", "channel", "value"}:
+    if not isinstance(row, dict) or row.keys() != LONG:
         return fault(pointer(*where), "wrong_type", "Not an object of at, channel and value.")
     try:
         return Row(_channel((*where, "channel"), row["channel"]), _at((*where, "at"), row["at"]), _value((*where, "value"), row["value"]))
@@ -200,10 +216,14 @@ def _cell(where: Where, name: str, at: datetime, value: Any) -> Told:
 def _channel(where: Where, name: Any) -> str:
     if not isinstance(name, str):
         raise _Wrong(where, "wrong_type", "Not a valid string.")
-    wrong = name_fault(name)
+    wrong = name_fault(name) if len(name) > NAME_LENGTH else _name_fault(name)  # only what is short is remembered
     if wrong is not None:
         raise _Wrong(where, "invalid", wrong)
     return name
+
+
+#: Rows name the same few channels over and over.
+_name_fault = lru_cache(maxsize=MOST_CHANNELS)(name_fault)
 
 
 def _at(where: Where, text: Any) -> datetime:
@@ -225,9 +245,5 @@ def _value(where: Where, value: Any) -> float:
     return number
 
 
-#: The types of body that are read.
-READERS: Mapping[str, Callable[[str], Iterator[Told]]] = {
-    "application/json": _from_json,
-    "application/x-ndjson": _from_lines,
-    "text/csv": _from_csv,
-}
+#: The types of body that are read line by line.
+STREAMED: Mapping[str, Callable[[Iterator[str]], Iterator[Told]]] = {LINES: _from_lines, CSV: _from_csv}

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db.session import Sessions
-from ops import house, importing
+from ops import frames, house, importing
 from ops.house import House
 from tests.integration.ops.conftest import Command
 
@@ -47,7 +47,7 @@ def test_a_file_is_taken_in_and_can_be_taken_in_again(fleetcast: Command, sessio
         told = fleetcast("import", str(wide))
         assert told.exit_code == 0, told.output
         assert "399 rows of 2 entities, channels cpu, mem." in told.output
-        assert "399/399" in told.output, "progress is shown"
+        assert "100%" in told.output, "progress is shown"
         assert held(sessions) == ALL
 
 
@@ -107,4 +107,40 @@ def test_the_servers_of_a_running_house_are_taken_where_none_are_named(
         for words in (("import", str(wide)), ("keys", "create", "acme"), ("keys", "list", "acme"), ("migrate",)):
             told = fleetcast(*words, "--folder", str(tmp_path), **blank)
             assert told.exit_code == 0, told.output
+    assert held(sessions) == ALL
+
+
+def test_folders_are_taken_in_file_by_file(fleetcast: Command, sessions: Sessions, wide: Path, tmp_path: Path) -> None:
+    inner = tmp_path / "plant" / "hall 1"
+    inner.mkdir(parents=True)
+    frame = pd.read_csv(wide)
+    for name, rows in frame.groupby("device"):
+        rows.drop(columns="device").rename(columns={"cpu": "CPU %"}).to_csv(inner / f"{name[0]}.csv.gz", index=False)
+    (inner / "notes.md").write_text("nothing to read here")
+    told = fleetcast("import", str(tmp_path / "plant"), "--entity-from-filename", "--map", "CPU %=cpu", "--map", "mem=mem")
+    assert told.exit_code == 0, told.output
+    assert "399 rows of 2 entities, channels cpu, mem." in told.output
+    assert held(sessions) == [(entity[0], *rest) for entity, *rest in ALL]
+    (tmp_path / "empty").mkdir()
+    assert "holds no file that can be read" in " ".join(fleetcast("import", str(tmp_path / "empty")).output.split())
+
+
+@pytest.mark.parametrize("words", [("--map", "cpu"), ("--map", "=x"), ("--entity", "device", "--entity-from-filename")])
+def test_words_that_say_nothing_are_refused(fleetcast: Command, sessions: Sessions, wide: Path, words: tuple[str, ...]) -> None:
+    assert fleetcast("import", str(wide), *words).exit_code == 2
+    assert held(sessions) == []
+
+
+def test_a_file_that_breaks_off_keeps_what_was_taken_and_can_be_sent_again(
+    fleetcast: Command, sessions: Sessions, wide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "PIECE", 50)
+    text_ = wide.read_text()
+    wide.write_text(text_ + "b/c,2026-02-01,many,1\n")
+    told = fleetcast("import", str(wide))
+    assert told.exit_code == 1
+    assert "'cpu' does not hold numbers" in told.output
+    assert "399 rows were taken in before that." in " ".join(told.output.split())
+    wide.write_text(text_)
+    assert fleetcast("import", str(wide)).exit_code == 0
     assert held(sessions) == ALL

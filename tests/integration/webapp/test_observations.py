@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 from typing import Any
 
 import pytest
+import zstandard
 
 from tests.support.web import Caller, House, days, make_house, make_runtime
 
@@ -94,3 +97,87 @@ def test_pages_meet_without_a_gap(me: Caller) -> None:
         seen += page["data"]
         cursor = page["next_cursor"]
     assert seen == me.get("/entities/u/observations").json["data"]
+
+
+PACK = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
+
+
+@pytest.mark.parametrize("encoding", PACK)
+@pytest.mark.parametrize(("mimetype", "line"), [("text/csv", "{at},58\n"), ("application/x-ndjson", '{{"at": "{at}", "rhr": 58}}\n')])
+def test_packed_bodies_are_taken(me: Caller, encoding: str, mimetype: str, line: str) -> None:
+    head = "at,rhr\n" if mimetype == "text/csv" else ""
+    text = head + "".join(line.format(at=f"2026-01-{day:02}T06:00:00Z") for day in range(1, 29))
+    answer = me.post(
+        "/entities/u/observations", data=PACK[encoding](text.encode()), content_type=mimetype, headers={"Content-Encoding": encoding}
+    )
+    assert answer.json["accepted"] == 28, answer.text
+    assert len(values(me)) == 28
+
+
+def packed(encoding: str, rows: int = 5_000) -> bytes:
+    return PACK[encoding](("at,rhr\n" + f"{AT},58\n" * rows).encode())
+
+
+@pytest.mark.parametrize("encoding", PACK)
+def test_a_packed_body_that_cannot_be_read_changes_nothing(house: House, me: Caller, encoding: str) -> None:
+    small = make_house(make_runtime(house.runtime.engine, house.runtime.settings.redis_url, max_stream_bytes=50_000))
+    here, sent = {"content_type": "text/csv", "headers": {"Content-Encoding": encoding}}, packed(encoding)
+    assert len(sent) < 2_000
+    refused = [
+        (me.post("/entities/u/observations", data=sent[:-20], **here), 400, "malformed_request"),
+        (me.post("/entities/u/observations", data=b"at,rhr\n", **here), 400, "malformed_request"),
+        (me.post("/entities/u/observations", data=PACK[encoding](b""), **here), 400, "malformed_request"),
+        (
+            me.post("/entities/u/observations", data=sent, content_type="application/json", headers={"Content-Encoding": encoding}),
+            415,
+            None,
+        ),
+        (
+            me.post("/entities/u/observations", data=sent, content_type="text/csv", headers={"Content-Encoding": "br"}),
+            415,
+            "unsupported_media_type",
+        ),
+        (Caller(small.app.test_client(), me.tenant_id, me.key).post("/entities/u/observations", data=sent, **here), 413, "body_too_large"),
+    ]
+    for answer, status, code in refused:
+        assert (answer.status_code, answer.json["code"]) == (status, code or "unsupported_media_type"), answer.text
+    assert me.get("/entities/u").status_code == 404
+
+
+def test_lines_may_be_longer_than_a_body_of_json(house: House, me: Caller) -> None:
+    small = make_house(make_runtime(house.runtime.engine, house.runtime.settings.redis_url, max_body_bytes=1024, max_stream_bytes=20_000))
+    there = Caller(small.app.test_client(), me.tenant_id, me.key)
+    head, line = b"at,rhr\n", f"{AT},58\n".encode()
+    assert there.post("/entities/u/observations", data=head + line * 500, content_type="text/csv").json["accepted"] == 500
+    assert there.post("/entities/u/observations", data=head + line * 900, content_type="text/csv").status_code == 413
+    chunked = {"input_stream": io.BytesIO(head + line * 900), "environ_overrides": {"wsgi.input_terminated": True}}
+    assert there.post("/entities/u/observations", content_type="text/csv", **chunked).status_code == 413
+    assert there.get("/entities/u").json["data_rev"] == 1
+
+
+def test_only_so_many_bodies_flow_in_at_once(house: House, me: Caller) -> None:
+    small = make_house(make_runtime(house.runtime.engine, house.runtime.settings.redis_url, max_inflows=1))
+    there = Caller(small.app.test_client(), me.tenant_id, me.key)
+    answers: list[Any] = []
+
+    class Slow(io.BytesIO):
+        """A body while which is read another is sent."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            if not answers:
+                other = Caller(small.app.test_client(), me.tenant_id, me.key)
+                answers.append(None)
+                answers[0] = other.post("/entities/v/observations", data=b"at,rhr\n", content_type="text/csv")
+            return super().read(size)
+
+        def readinto(self, buffer: Any) -> int:
+            piece = self.read(len(buffer))
+            buffer[: len(piece)] = piece
+            return len(piece)
+
+    flowing = {"input_stream": Slow(f"at,rhr\n{AT},58\n".encode())}
+    assert there.post("/entities/u/observations", content_type="text/csv", **flowing).json["accepted"] == 1
+    assert (answers[0].status_code, answers[0].json["code"], answers[0].headers["Retry-After"]) == (503, "streams_saturated", "10")
+    assert there.post("/entities/u/observations", data=f"at,rhr\n{AT},58\n", content_type="text/csv").status_code == 200, (
+        "its place is free"
+    )

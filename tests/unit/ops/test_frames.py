@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from ops import frames
+from ops.frames import FrameError, Reading
 from webapp.schemas import fields
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -118,11 +119,11 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, case: str) -> None:
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path, "host,when,at,x\na,2026-01-01T12:00Z,7,1\n")
-    assert observed(frames.read(path, entity="host", time="when")) == [("a", "x", NOON, 1)]
+    assert observed(frames.read(path, Reading(entity="host", time="when"))) == [("a", "x", NOON, 1)]
     with pytest.raises(frames.FrameError, match=r"no column 'whom'; name one with --entity. There are: host, when, at, x\."):
-        frames.read(path, entity="whom", time="when")
+        frames.read(path, Reading(entity="whom", time="when"))
     with pytest.raises(frames.FrameError, match="no column 'then'; name it with --time"):
-        frames.read(path, time="then")
+        frames.read(path, Reading(time="then"))
 
 
 def test_long_and_wide_say_the_same(tmp_path: Path) -> None:
@@ -200,3 +201,46 @@ def test_every_series_at_hand_reads(tmp_path: Path) -> None:
         assert set(frame["entity"]) == set(raw["series"])
         assert frame["at"].min() == raw["timestamp"].min()
         assert 0 <= len(raw) - len(frame) <= 0.01 * len(raw), "only doubled moments are merged"
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_file_read_in_pieces_says_the_same(tmp_path: Path, name: str) -> None:
+    text, expected = READ[name]
+    assert [found for piece in frames.pieces(write(tmp_path, text)) for found in observed(piece)] == expected
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "csv.zst", "parquet"])
+def test_long_files_come_in_pieces_of_bounded_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    monkeypatch.setattr(frames, "PIECE", 100)
+    at = pd.date_range("2026-01-01", periods=250, freq="h", tz="UTC")
+    whole = pd.DataFrame({"device": ["a"] * 120 + ["b"] * 130, "at": at, "cpu": range(250), "mem": [None] * 249 + [1.5], "note": "x"})
+    path = tmp_path / f"fleet.{suffix}"
+    whole.to_parquet(path, index=False) if suffix == "parquet" else whole.to_csv(path, index=False)
+    found = list(frames.pieces(path))
+    assert [len(piece) for piece in found] == [100, 100, 50]
+    assert all(frames.channels(piece) == ["cpu", "mem"] for piece in found)
+    assert pd.concat(found, ignore_index=True).equals(frames.read(path))
+    assert frames.length(path) == (250 if suffix == "parquet" else None)
+
+
+def test_a_channel_that_stops_being_numbers_is_told_and_dates_that_need_all_of_them_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "PIECE", 2)
+    with pytest.raises(FrameError, match="'x' does not hold numbers"):
+        list(frames.pieces(write(tmp_path, "at,x\n2026-01-01,1\n2026-01-02,2\n2026-01-03,much\n")))
+    dates = "date,x\n01/02/2026,1\n02/02/2026,2\n31/01/2026,3\n"
+    [piece] = frames.pieces(write(tmp_path, dates))
+    assert [at.day for _, _, at, _ in observed(piece)] == [1, 2, 31]
+
+
+def test_columns_are_mapped_and_files_name_entities(tmp_path: Path) -> None:
+    wide = write(tmp_path, "device,at,CPU %,mem\na,2026-01-01T12:00Z,1,2\n")
+    assert observed(frames.read(wide, Reading(channels={"CPU %": "cpu"}))) == [("a", "cpu", NOON, 1)]
+    assert observed(frames.read(wide, Reading(channels={"mem": "mem"}, by_file=True))) == [("pump", "mem", NOON, 2)]
+    with pytest.raises(FrameError, match="no column 'disk' to map"):
+        frames.read(wide, Reading(channels={"disk": "disk"}))
+    with pytest.raises(FrameError, match="does not hold numbers"):
+        frames.read(wide, Reading(channels={"device": "d"}, by_file=True))
+    long = write(tmp_path, "entity,at,channel,value\na,2026-01-01T12:00Z,CPU,1\na,2026-01-01T12:00Z,MEM,2\n")
+    assert observed(frames.read(long, Reading(channels={"MEM": "mem"}))) == [("a", "mem", NOON, 2)]

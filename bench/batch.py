@@ -1,0 +1,151 @@
+"""What does a batch of thousands cost? Accepted, answered together against one after another, in the same run.
+
+    python -m bench.batch [--entities 512] [--accepted 10000] [--cohorts 1,64] [--window 50 --hidden 64]
+
+accepted    POST /predict/batch and POST /models/train by a selector that finds so many entities, into an app in this process. Seconds until
+            the answer, that is until all items are committed; and the memory that this process takes more meanwhile.
+pass        The networks alone, loaded: each entity's forecast by itself, against all of them in one call.
+queue       The items of a batch through claim, fetch, load, pass, publication and mirror, one worker, no broker between: in cohorts of 1,
+            which is one model after another, against cohorts of 64. Every entity has a version and an artefact of its own, none loaded.
+
+Memory is this process's. Other processes may be using the machine, so CPU seconds of this process stand beside the clock's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import structlog
+from sqlalchemy import text
+
+from bench.fleet import CHANNEL, START, furnish, wave
+from bench.house import Ground, forget_most, ground, most_held
+from bench.tables import figure, markdown
+from db import entities, ledger
+from ml import artifact
+from ml.fitted import Fitted
+from ml.forecaster import forecast
+from ml.recipes import recipe
+from tasks import submit
+from tasks.batch import predict
+from tasks.execute import run
+from tasks.orders import PredictOrder
+from tasks.submit import Asker
+from tasks.workshop import Workshop, open_workshop
+
+
+@dataclass(frozen=True)
+class Cost:
+    name: str
+    items: int
+    seconds: float
+    cpu_seconds: float
+    #: Megabytes.
+    grew: float
+
+
+def main() -> None:
+    options = _options()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    with ground() as here:
+        costs = _accepted(here, options.accepted)
+        shop = open_workshop(replace(here.house.runtime, settings=replace(here.house.runtime.settings, model_dir=here.folder / "models")))
+        changes = {"window": options.window, "hidden_size": options.hidden, "network": options.network, "epochs": 2}
+        spec = recipe("device-metric", shop.runtime.recipes).resolve(CHANNEL, {}, changes)
+        names = furnish(shop.sessions, here.me.tenant_id, shop.settings.model_dir, options.entities, spec)
+        costs += _pass(shop, options.entities)
+        costs += [_queue(shop, Asker(here.me.tenant_id), names, size) for size in options.cohorts]
+    heads = ["what", "items", "seconds", "items/s", "CPU ms an item", "memory grew by, MB"]
+    print(markdown(heads, [_row(cost) for cost in costs]))
+    for one, other in ((costs[-4], costs[-3]), (costs[-2], costs[-1])):
+        print(f"{other.name}: {one.seconds / other.seconds:.1f}× by the clock, {one.cpu_seconds / other.cpu_seconds:.1f}× in CPU time")
+
+
+def _accepted(here: Ground, number: int) -> list[Cost]:
+    names = [f"w{n:05}" for n in range(number)]
+    with here.house.runtime.sessions.begin() as session:
+        entities.ensure(session, here.me.tenant_id, names)
+        session.execute(text("UPDATE entities SET kind = 'waiting'"))
+    whom = {"selector": {"kind": "waiting"}}
+    asked = {
+        "/predict/batch": whom | {"targets": [CHANNEL]},
+        "/models/train": whom | {"recipe": "device-metric", "target": CHANNEL},
+    }
+    here.me.get("/entities")  # connections are open then
+    found = [_measured(f"POST {path}", number, lambda: here.me.post(path, body)) for path, body in asked.items()]  # noqa: B023  # called at once
+    with here.house.runtime.sessions.begin() as session:
+        session.execute(text("DELETE FROM jobs"))
+        session.execute(text("DELETE FROM entities"))
+    return found
+
+
+def _pass(shop: Workshop, number: int) -> list[Cost]:
+    at = np.datetime64(START.replace(tzinfo=None), "ms") + np.arange(336) * np.timedelta64(3_600_000, "ms")
+    requests = [(fitted, {CHANNEL: (at, np.array(wave(n, 336)))}) for n, fitted in enumerate(_loaded(shop, min(number, 256)))]
+    forecast(requests[:2])
+    one = _measured("pass, one by one", len(requests), lambda: [forecast([each]) for each in requests])
+    return [one, _measured("pass, together", len(requests), lambda: forecast(requests))]
+
+
+def _loaded(shop: Workshop, number: int) -> list[Fitted]:
+    with shop.sessions() as session:
+        addresses = session.scalars(text("SELECT artefact_sha256 FROM versions LIMIT :number"), {"number": number}).all()
+    return [artifact.load(shop.settings.model_dir, sha256) for sha256 in addresses]
+
+
+def _queue(shop: Workshop, asker: Asker, names: Sequence[str], size: int) -> Cost:
+    shop = Workshop(replace(shop.runtime, settings=replace(shop.settings, prediction_cohort=size)), shop.device)
+    order = PredictOrder(tuple(names), (CHANNEL,), level=0.5 + size / 1000, batch=True)
+    batch = submit.predict(shop.runtime, asker, order).job.id
+    cost = _measured(f"queue, cohorts of {size}", len(names), lambda: _work_off(shop))
+    with shop.sessions() as session:
+        assert ledger.get(session, asker.tenant_id, batch).state == "succeeded"
+        assert ledger.item_counts(session, batch) == {"succeeded": len(names)}
+    return cost
+
+
+def _work_off(shop: Workshop) -> None:
+    """Everything that is due, as a dispatcher and a worker would."""
+    while bells := _rung(shop):
+        for bell in bells:
+            run(shop, {"predict": predict}, bell.job_id, f"{bell.job_id}:{bell.dispatch_no}")
+
+
+def _rung(shop: Workshop) -> list[ledger.Bell]:
+    with shop.sessions.begin() as session:
+        bells = ledger.due(session, "batch", shop.settings.dispatch_window, shop.settings.prediction_cohort)
+        ledger.dispatched(session, [bell.job_id for bell in bells])
+    return bells
+
+
+def _measured(name: str, items: int, work: Callable[[], Any]) -> Cost:
+    held, spent, began = forget_most(os.getpid()), time.process_time(), time.perf_counter()
+    work()
+    return Cost(name, items, time.perf_counter() - began, time.process_time() - spent, most_held(os.getpid()) - held)
+
+
+def _row(cost: Cost) -> list[str]:
+    numbers = (cost.seconds, cost.items / cost.seconds, 1000 * cost.cpu_seconds / cost.items, cost.grew)
+    return [cost.name, f"{cost.items:,}", *(figure(number, digits) for number, digits in zip(numbers, (2, 0, 2, 0), strict=True))]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--entities", type=int, default=512, help="whose items are answered")
+    parser.add_argument("--accepted", type=int, default=10_000, help="items of the batches that are only accepted")
+    parser.add_argument("--cohorts", type=lambda told: [int(size) for size in told.split(",")], default=[1, 64])
+    parser.add_argument("--window", type=int, default=50)
+    parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--network", default="lstm", choices=("lstm", "seq2seq"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
