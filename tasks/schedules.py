@@ -72,7 +72,7 @@ def make(runtime: Runtime, tenant_id: str, new: NewSchedule) -> Schedule:
         timetable = timetable_of(row)
         names = whom(new.order) if new.selector is None else meant(session, tenant_id, new.selector)
         known = entities_named(session, tenant_id, names, made=is_outside(new.order.source))
-        _require_as_few(runtime, names)
+        _require_as_few(runtime, names, new.selector)
         _try(runtime, session, tenant_id, new, names)
         schedules.add(session, row, known if new.selector is None else (), most=runtime.settings.tenant_max_schedules)
         if not new.paused:
@@ -89,10 +89,10 @@ def _row(tenant_id: str, new: NewSchedule, now: datetime) -> Schedule:
     return row
 
 
-def _require_as_few(runtime: Runtime, names: Sequence[str]) -> None:
+def _require_as_few(runtime: Runtime, names: Sequence[str], selector: Mapping[str, Any] | None) -> None:
     most = runtime.settings.max_batch
     if len(names) > most:
-        raise SpecInvalid("entities", len(names), f"one batch may hold {most}")
+        raise SpecInvalid("entities" if selector is None else "selector", len(names), f"one batch may hold {most}")
 
 
 def _try(runtime: Runtime, session: Session, tenant_id: str, new: NewSchedule, names: Sequence[str]) -> None:
@@ -212,7 +212,7 @@ def _ask(runtime: Runtime, session: Session, row: Schedule) -> Outcome:
     names = _meant(session, row)
     if not names:
         return Outcome(SKIPPED, NOBODY, entities=0)
-    _require_as_few(runtime, names)
+    _require_as_few(runtime, names, row.selector)
     order, why = read(row.kind, row.job_order, names), None
     if row.conditions is not None and isinstance(order, TrainOrder):
         found = entities_named(session, row.tenant_id, names)

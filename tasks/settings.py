@@ -77,7 +77,7 @@ class Settings:
     )
     schedule_retry_s: float = _setting(30.0, "A run that found no room in quota or queue is tried again after so long.", low=0.1)
     schedule_run_retention_days: int = _setting(90, "Runs of schedules older than this are purged.", low=1)
-    tenant_max_schedules: int = _setting(1000, "Schedules a tenant may have before 409: the dispatcher fires some hundred a second.", low=1)
+    tenant_max_schedules: int = _setting(1000, "Schedules a tenant may have before 409; one is enough for thousands of entities.", low=1)
     tidy_s: float = _setting(600.0, "How often old rows are purged, orphaned artefacts collected and invariants checked.", low=0.1)
     max_queue: int = _setting(100_000, "Jobs one queue holds before new ones are answered 503.", low=1)
     tenant_max_unfinished: int = _setting(20_000, "Unfinished jobs a new tenant may hold before 429.", low=1)

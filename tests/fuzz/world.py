@@ -82,6 +82,8 @@ def _job(me: Caller, path: str, body: Mapping[str, Any]) -> str:
 
 
 def _real(me: Caller, model: str, versions: tuple[str, ...], jobs: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
+    daily = {"name": "daily", "every_s": 86_400, "template": {"train": TRAIN}}
+    schedule = me.post("/schedules", daily).json["id"]
     webhook = me.post("/webhooks", {"url": "https://backend.example/", "types": ["job.succeeded"]}).json["id"]
     lists = ("/entities", "/jobs", f"/models/{model}/versions", f"/models/{model}/activations", "/entities/u/observations")
     return {
@@ -96,6 +98,7 @@ def _real(me: Caller, model: str, versions: tuple[str, ...], jobs: tuple[str, ..
         "semver": versions,
         "version": versions,
         "job_id": jobs,
+        "schedule_id": (schedule,),
         "webhook_id": (webhook,),
         "delivery_id": tuple(me.post(f"/webhooks/{webhook}/test").json["id"] for _ in range(3)),
         "url": ("https://backend.example/", "https://10.0.0.1/", "http://backend.example/"),
