@@ -1,6 +1,6 @@
 """What came after: stored forecasts beside the observations of the moments they spoke of, and the newest rows counted in bins.
 
-Read from `forecasts` and `observations` each time, within bounds: docs/decisions/0027.
+Read from `forecasts` and `observations` each time, within bounds: docs/decisions/0034.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from db.session import ask
 
 #: Origins of one version that are looked at, the latest ones.
 MOST_ORIGINS = 500
+#: Steps of them: of a long horizon fewer origins are looked at, though never fewer than FEWEST_ORIGINS.
+MOST_STEPS, FEWEST_ORIGINS = 10_000, 60
 #: Above this magnitude a value is a fault and no measurement, as for whoever learns from it.
 _IMPLAUSIBLE = 1e30
 
@@ -35,7 +37,7 @@ WITH j AS MATERIALIZED (
   SELECT v.id AS version_id, v.data_until, v.reference, m.entity_id, c.id AS channel_id, a.id AS available_id,
     coalesce((v.spec->>'positive')::boolean, false) AS positive,
     make_interval(secs => coalesce((v.reference->>'step_s')::double precision, 0)) AS step,
-    (v.reference->>'season_steps')::integer AS season, newest.at AS newest
+    (v.reference->>'season_steps')::integer AS season, (v.spec->>'horizon')::integer AS horizon, newest.at AS newest
   FROM versions v JOIN models m ON m.id = v.model_id
   JOIN channels c ON c.entity_id = m.entity_id AND c.name = v.target
   LEFT JOIN channels a ON a.entity_id = m.entity_id AND a.name = v.spec->>'available'
@@ -46,14 +48,14 @@ WITH j AS MATERIALIZED (
 # Of several forecasts of one version from one origin the first counts. Each step belongs to the row of the grid it speaks of: half a step
 # to either side, the last of several rows, as `ml.series` lays them.
 _MET = f"""{_VERSIONS},
-made AS (
+made AS MATERIALIZED (
   SELECT j.version_id, f.data_until AS origin, f.level, f.points, (f.points->0->>'at')::timestamptz - f.data_until AS grid
   FROM j CROSS JOIN LATERAL (
     SELECT DISTINCT ON (data_until) data_until, level, body->'points' AS points FROM forecasts
     WHERE version_id = j.version_id AND data_until < j.newest AND data_until >= j.newest - make_interval(days => %(days)s)
-    ORDER BY data_until DESC, id LIMIT %(most)s) f
+    ORDER BY data_until DESC, id LIMIT least(%(most)s, greatest({FEWEST_ORIGINS}, {MOST_STEPS} / j.horizon))) f
   WHERE jsonb_array_length(f.points) > 0),
-steps AS (
+steps AS MATERIALIZED (
   SELECT m.version_id, m.origin, m.level, m.grid, p.step, (p.point->>'at')::timestamptz AS at,
     (p.point->>'value')::double precision AS value,
     (p.point->>'lower')::double precision AS lower, (p.point->>'upper')::double precision AS upper

@@ -30,6 +30,9 @@ WARNING_PSI, DRIFTING_PSI = 0.1, 0.25
 WARNING_RATIO, DRIFTING_RATIO = 1.2, 1.5
 #: The same of truths outside their interval beyond those allowed.
 WARNING_SHORT, DRIFTING_SHORT = 0.05, 0.1
+#: How many times as many rows a channel's sample must have as are held against it: who saw fewer than four weeks cannot say how weeks
+#: differ. Of 300 hourly series of M4 whose fit part was two of them, 88 were called drifting without this.
+FEWEST_STRETCHES = 4
 #: Independent origins looked at, the latest ones.
 RECENT_ORIGINS = 60
 #: Significant digits told.
@@ -170,7 +173,8 @@ def _input(channel: str, sample: Sample, blocks: Sequence[Sequence[int]], share:
 def _counted(channel: str, sample: Sample, counts: Sequence[int], share: float) -> InputDrift:
     rows = sum(counts)
     independent = together(sample.independent, rows / sample.apart)
-    if not rows or ks_chance(1.0, independent) > WARNING_CHANCE * share:  # no distance, however great, would say anything
+    told = 0 < FEWEST_STRETCHES * rows <= sample.rows
+    if not told or ks_chance(1.0, independent) > WARNING_CHANCE * share:  # no distance, however great, would say anything
         return InputDrift(channel, UNKNOWN, rows, rows / sample.apart)
     moved, distance = psi(sample, counts), ks_distance(sample, counts)
     chance = ks_chance(distance, independent)

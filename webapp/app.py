@@ -11,6 +11,7 @@ from flask.sessions import NullSession, SessionInterface
 
 from tasks.runtime import Runtime
 from webapp import (
+    accuracy,
     anomalies,
     backtests,
     entities,
@@ -79,7 +80,7 @@ def create_app(runtime: Runtime) -> Flask:
     refuse_unread(app)
     problems.register(app)
     api = openapi.make_api(app)
-    for room in (entities, models, predictions, backtests, anomalies, schedules, jobs, events, webhooks, recipes):
+    for room in (entities, models, predictions, accuracy, backtests, anomalies, schedules, jobs, events, webhooks, recipes):
         api.register_blueprint(room.blp, url_prefix=PREFIX)
     for room in (health, metrics, openapi):
         api.register_blueprint(room.blp)

@@ -186,6 +186,7 @@ def _lineage(model: str, entity: str, version: Mapping[str, Any]) -> dict[str, A
         "name": "rhr",
         "active_version": version,
         "latest_version": version,
+        "drift": {"verdict": "steady", "error_ratio": 1.08, "since": "2026-11-09T07:02:11.40Z", "judged_at": "2026-11-30T07:01:59.12Z"},
         "created_at": "2026-10-12T06:03:58.500100Z",
         "links": {"self": here, "versions": f"{here}/versions", "activations": f"{here}/activations"},
     }
@@ -441,6 +442,31 @@ def _backtest(job_id: str, queue: str, **spec: Any) -> dict[str, Any]:
     return plain | {"spec": told, "links": plain["links"] | {"chart": f"/api/v1/backtests/{job_id}/chart.svg"}}
 
 
+def _came_true(n: int, mae: float, **about: Any) -> dict[str, Any]:
+    """Forecasts beside what happened, as far off as the step is long."""
+    found = {"n": n, "mae": mae, "usual_mae": 1.42, "last_value_mae": 1.81, "season_mae": 1.93, "skill": 1 - mae / 1.81}
+    return found | {"coverage": 0.89, "level": 0.9} | about
+
+
+CAME_TRUE = _came_true(
+    301,
+    1.53,
+    version="1.0.0",
+    active=True,
+    served_by="blend",
+    origins=46,
+    **{"from": "2026-10-13T06:00:00Z", "to": "2026-11-30T06:00:00Z"},
+    steps=[_came_true(46 - step, 1.23 + 0.1 * step, step=step + 1) for step in range(7)],
+)
+CALM = {"verdict": "steady", "independent": 21.6, "chance": 0.41}
+DRIFT = {
+    "version": "1.0.0",
+    "verdict": "steady",
+    "inputs": [CALM | {"channel": name, "rows": 28, "psi": 0.07, "ks": 0.11} for name in ("rhr", "asleep_min")],
+    "errors": CALM | {"origins": 46, "ratio": 1.08},
+    "coverage": CALM | {"origins": 46, "have": 0.89, "need": 0.9},
+}
+HELD = {"entity": "user-42", "target": "rhr", "model": MODEL, "days": 90, "versions": [CAME_TRUE], "drift": DRIFT}
 SERVER = {"entity": "server-7"}
 DETECTOR_DEFAULTS = {
     "trees": 100,
@@ -812,6 +838,7 @@ EXAMPLES: tuple[Example, ...] = (
         answer=_job(FORECAST) | DONE | {"queue": {"name": "interactive", "position": None}, "result": {"forecast": FORETOLD}},
     ),
     Example("get_forecast", "The newest forecast", {"entity": "user-42", "target": "rhr"}, answer=FORETOLD | {"stale": False}),
+    Example("get_accuracy", "What the forecasts were worth, seven weeks on", {"entity": "user-42", "target": "rhr"}, answer=HELD),
     Example(
         "what_if",
         "An hour more sleep in the last three nights, or eight hours in every night",

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, request
 from sqlalchemy.orm import Session
 
-from db import entities, registry
+from db import drifts, entities, registry
 from db.models import Model, Version
 from ml import shelf
 from tasks import imports, submit
@@ -149,10 +149,11 @@ def get_model(model_id: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _described(session: Session, models: Sequence[Model]) -> list[dict[str, Any]]:
     heads = registry.heads(session, models)
-    return [_document(model, heads[model.id]) for model in models if model.id in heads]
+    verdicts = drifts.verdicts(session, tenant_id(), list(heads))
+    return [_document(model, heads[model.id], verdicts.get(model.id)) for model in models if model.id in heads]
 
 
-def _document(model: Model, heads: registry.Heads) -> dict[str, Any]:
+def _document(model: Model, heads: registry.Heads, drift: drifts.Known | None) -> dict[str, Any]:
     here = f"{PREFIX}/models/{model.id}"
     return {
         "id": model.id,
@@ -161,6 +162,7 @@ def _document(model: Model, heads: registry.Heads) -> dict[str, Any]:
         "name": model.name,
         "active_version": heads.active,
         "latest_version": heads.latest,
+        "drift": drift,
         "created_at": model.created_at,
         "links": {"self": here, "versions": f"{here}/versions", "activations": f"{here}/activations"},
     }

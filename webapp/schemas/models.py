@@ -11,6 +11,7 @@ from marshmallow import EXCLUDE, ValidationError, fields, post_load, pre_load, v
 from ml.anomaly.spec import FOREST
 from ml.spec import BOUNDS, CHOICES, MOST_INPUTS, MOST_ROLLING, MOST_TARGETS, ROLLING_ROWS
 from tasks.orders import BASE, FEWEST, BaseOrder, PretrainOrder, TrainOrder
+from webapp.schemas.accuracy import DriftBrief
 from webapp.schemas.fields import Flag, In, Moment, Name, Out, Plain, Real, Several, Text, Whole, Word
 from webapp.schemas.pages import PageQuery, page_of
 from webapp.schemas.shapes import FORECASTERS, MODEL_ID, SEMVER, SOMETIMES, shaped
@@ -505,6 +506,9 @@ class Model(Out):
     name = fields.String(metadata={"description": "The target, unless the training named another."})
     active_version = fields.Nested(Version, allow_none=True)
     latest_version = fields.Nested(Version, allow_none=True)
+    drift = fields.Nested(
+        DriftBrief, allow_none=True, metadata={"description": "Null where no version serves, or the one that does was not judged yet."}
+    )
     created_at = Moment()
     links = fields.Dict(
         values=fields.String(metadata={"format": "uri-reference"}), metadata={"description": "Paths: self, versions, activations."}

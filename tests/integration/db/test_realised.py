@@ -196,6 +196,14 @@ def test_only_the_latest_origins_are_looked_at(house: Told) -> None:
     assert sorted(house.past(most=3).by_origin) == [rows.START + day * DAY for day in range(36, 39)]
 
 
+def test_of_a_long_horizon_fewer_origins_are_looked_at(sessions: Sessions) -> None:
+    house = told(sessions, spec={"horizon": 168})
+    house.observe([58.0] * 80)
+    for day in range(10, 79):
+        house.forecast(day, [58.0])
+    assert len(house.past().by_origin) == realised.FEWEST_ORIGINS
+
+
 def test_another_tenant_sees_nothing(house: Told) -> None:
     house.observe([58.0] * 12)
     house.forecast(9, [59.0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -16,12 +18,13 @@ from ml.drift import VERDICTS, Reference
 from tasks import submit
 from tasks.drift import judge_once, standings
 from tasks.orders import PredictOrder, TrainOrder
+from tasks.reconcile import patrols
 from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, START, tenant, wave, work_off
 
 ORDER = TrainOrder("device-metric", ("dev",), target="cpu", overrides=SMALL, look_back_hours=9999)
-LEARNED = 24 * 30
+LEARNED = 24 * 45
 
 
 def trained(shop: Workshop) -> tuple[Asker, Version]:
@@ -110,6 +113,18 @@ def test_a_round_judges_each_model_once_and_counts_them(shop: Workshop) -> None:
         assert drifts.count(session) == {"steady": 0, "warning": 0, "drifting": 1, "unknown": 0}
         told = [(row.type, row.data) for row in deliveries.page(session, made, limit=9)]
     assert told == [("model.drifting", {"model": version.model_id, "version": "1.0.0"})], "its webhooks hear of it"
+
+
+def test_every_dispatcher_keeps_a_round_of_it(shop: Workshop) -> None:
+    _, version = trained(shop)
+    told, deadline = threading.Event(), time.monotonic() + 20
+    [patrol] = [each for each in patrols(shop.runtime, told) if each.name == "drift"]
+    patrol.start()
+    while known(shop, version) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    told.set()
+    patrol.join(10)
+    assert known(shop, version) is not None
 
 
 def test_a_retraining_wipes_the_slate(shop: Workshop) -> None:

@@ -377,6 +377,7 @@ OWN: Mapping[tuple[str, str], Provoked] = {
     ("detect_anomalies", "model_not_found"): _pinned({"model": "other", "version": "1.0.0"}),
     ("detect_anomalies", "no_active_version"): _pinned({"model": "other"}),
     ("get_forecast", "forecast_not_found"): _never_forecast,
+    ("get_accuracy", "model_not_found"): _naming("target", "asleep_min"),
     ("get_artefact", "version_pruned"): _pruned,
     ("get_artefact", "artefact_corrupt"): _as_it_is,
     ("delete_version", "model_is_active"): _as_it_is,

@@ -19,6 +19,7 @@ import webapp.metrics
 from db import census, ledger
 from db.session import make_engine
 from tasks import metrics, status
+from tasks.drift import judge_once
 from tasks.reconcile import tidy_once
 from tests.support.scrape import Samples, scrape
 from tests.support.servers import empty_redis
@@ -96,6 +97,12 @@ def test_what_the_dispatcher_takes_stock_of(house: House, trained: Caller) -> No
     assert (found["fleetcast_versions",], found["fleetcast_artefact_bytes",]) == (1, 1234)
     broken = {name: value for (metric, *labels), value in found.items() if metric == "fleetcast_invariants_broken" for name in labels}
     assert broken == dict.fromkeys(ledger.INVARIANTS, 0)
+
+
+def test_models_are_counted_by_how_they_stand(house: House, trained: Caller) -> None:
+    assert judge_once(house.runtime) == 1
+    found = look(house)
+    assert [found["fleetcast_models", verdict] for verdict in ("steady", "warning", "drifting", "unknown")] == [0, 0, 0, 1]
 
 
 def test_looks_into_the_caches(house: House, trained: Caller) -> None:

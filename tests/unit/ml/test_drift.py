@@ -97,10 +97,10 @@ def test_what_stays_as_it_was_is_not_called(what: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("what", CALM)
 def test_false_alarms_are_as_seldom_as_is_told(what: str) -> None:
-    """A look every day for half a year, at two hundred series: the figures of docs/models.md."""
-    seen = [set(looks(CALM[what], seed, 180)) for seed in range(200)]
-    assert sum(DRIFTING in each for each in seen) <= 4
-    assert sum(WARNING in each for each in seen) <= 30
+    """A look every other day for half a year, at sixty series of each kind: the figures of docs/models.md."""
+    seen = [set(looks(CALM[what], seed, 180, every=2)) for seed in range(100, 160)]
+    assert not any(DRIFTING in each for each in seen)
+    assert sum(WARNING in each for each in seen) <= 2
 
 
 @pytest.mark.parametrize(("what", "by", "within"), [("noise", 2.0, 28), ("noise", 4.0, 14), ("weekly", 4.0, 14)])
@@ -127,6 +127,7 @@ def test_of_too_few_rows_nothing_is_said() -> None:
     known = reference(np.random.default_rng(0).standard_normal(200))
     assert judge(known, {}, []).verdict == UNKNOWN
     assert judge(known, counts(known, np.full(2, 9.0)), []).verdict == UNKNOWN
+    assert judge(reference(np.arange(27) % 2.0), counts(known, np.full(7, 9.0)), []).verdict == UNKNOWN, "it saw less than four weeks"
     assert judge(None, {}, met(np.full(50, 9.0))) == Judgement(UNKNOWN)
 
 
