@@ -34,6 +34,10 @@ SEASONS_SEEN, PHASE_ORIGINS = 7, 50
 #: Winkler score on the calibrate part, as a share of the plain table's, below which phases are worth their trouble.
 SHARPER = 0.95
 
+#: Residuals as many times what a level needs, below which its width leans on the shape of the last value's errors. Measured on 26 short
+#: series kept apart: with 1 the score at 95 % stays 13 % worse on prices, with 3 coverage at 90 % falls below 88 %.
+BORNE = 2
+
 _ALLOWED = 1 - np.array(LEVELS)
 _UNMEASURED: tuple[float | None, ...] = (None,) * len(LEVELS)
 
@@ -134,12 +138,13 @@ def independent(number: Rows) -> Floats:
     return number / np.sqrt(np.arange(1, len(number) + 1))
 
 
-def conformal(residuals: Floats, counted: Bools, growth: Floats) -> tuple[Floats, float | None]:
+def conformal(residuals: Floats, counted: Bools, growth: Floats, shape: Floats | None = None) -> tuple[Floats, float | None]:
     """(50, H) half-widths from (N, H) residuals, and the level from which steps were pooled.
 
     Per step: of n absolute residuals that count for m (`independent`), the ⌈n·(m+1)/m·level⌉-th smallest; with one step, where m = n,
     the textbook's ⌈(n+1)·level⌉-th. Where there is no such rank the residuals of all steps are pooled, each in units of its step's
-    `growth` (H,). Widths never fall with the level.
+    `growth` (H,). What these say of levels that they bear barely or not is their greatest, or near it: it gives way to the `shape` (50,)
+    of errors that there are more of, where that is narrower. Widths never fall with the level.
     """
     size = np.where(counted, np.abs(residuals), np.inf)
     number = counted.sum(axis=0)
@@ -150,6 +155,8 @@ def conformal(residuals: Floats, counted: Bools, growth: Floats) -> tuple[Floats
         together = np.sort((size / growth)[counted])[:, None]
         relative = _quantiles(together, np.array([len(together)]), alone.mean(keepdims=True))
         half[own:] = (relative * growth)[own:]
+    if shape is not None:
+        half = np.minimum(half, _shaped(half, shape, float(alone.mean())))
     return np.maximum.accumulate(half, axis=0), LEVELS[own] if own < len(LEVELS) else None
 
 
@@ -159,6 +166,14 @@ def growth_of(residuals: Floats, counted: Bools, floor: float) -> Floats:
     mean = np.where(counted, np.abs(residuals), 0.0).sum(axis=0) / np.maximum(number, 1)
     growth: Floats = np.maximum(np.maximum.accumulate(mean), floor)
     return growth
+
+
+def rise_of(residuals: Floats, counted: Bools, floor: float) -> tuple[Floats, Floats]:
+    """How errors rise with the step, (H,) as `growth_of`, and with the level: (50,) half-widths of all steps as one, in units of it."""
+    growth = growth_of(residuals, counted, floor)
+    size = np.sort((np.abs(residuals) / growth)[counted])[:, None]
+    found = _quantiles(size, np.array([len(size)]), independent(counted.sum(axis=0)).mean(keepdims=True))
+    return growth, np.maximum.accumulate(found[:, 0])
 
 
 def usual_by_phase(past: Held, number: int) -> Floats:
@@ -185,7 +200,12 @@ def is_sharper(calibrate: Held, usual: Floats, growth: Floats) -> bool:
 
 
 def follow(
-    held: Held, growth: Floats, test: slice, phases: Floats | None = None, alive: Callable[[], object] = lambda: None
+    held: Held,
+    growth: Floats,
+    test: slice,
+    phases: Floats | None = None,
+    alive: Callable[[], object] = lambda: None,
+    shape: Floats | None = None,
 ) -> IntervalTable:
     """The table as it stands after the test part, and what tables made the same way at earlier rows did on it.
 
@@ -196,7 +216,7 @@ def follow(
     `alive` is called after each table.
     """
     unit = np.ones_like(held.errors) if phases is None else phases[held.phases]
-    past, score = _Past(held, np.abs(held.errors) / unit, growth), _Score(test)
+    past, score = _Past(held, np.abs(held.errors) / unit, growth, shape), _Score(test)
     every = int(np.clip((test.stop - test.start) // ROUNDS, 1, STALEST))
     for row in range(past.first, test.stop, every):
         block = slice(*np.searchsorted(held.rows, [row, row + every]))
@@ -211,8 +231,8 @@ def follow(
 class _Past:
     """Errors in the order they become known, and what they have said of the widths they were held against."""
 
-    def __init__(self, held: Held, size: Floats, growth: Floats) -> None:
-        self.held, self.size, self.growth, self.resolved = held, size, growth, held.resolved
+    def __init__(self, held: Held, size: Floats, growth: Floats, shape: Floats | None) -> None:
+        self.held, self.size, self.growth, self.shape, self.resolved = held, size, growth, shape, held.resolved
         self.first = int(held.rows[0]) if len(held.rows) else 0
         rows = int(self.resolved.max(initial=self.first)) + 1 - self.first
         #: (rows, 50) misses beyond those allowed and (rows,) pairs, by the row at which they become known
@@ -224,7 +244,7 @@ class _Past:
         """(50, H) as made at the row, and the level from which steps were pooled."""
         self._hear(row)
         latest, known = self._latest(row)
-        half, pooled = conformal(self.size[latest], known, self.growth)
+        half, pooled = conformal(self.size[latest], known, self.growth, self.shape)
         factor = np.exp(np.where(_own(pooled), self.correction, 0.0))
         return np.maximum.accumulate(half * factor[:, None], axis=0), pooled
 
@@ -236,9 +256,10 @@ class _Past:
         """Write down which errors of these origins lie outside, at the rows where that will be known."""
         counted = self.held.counted[block]
         outside = (self.size[block] > half[:, None, :])[:, counted]  # (50, pairs)
-        known_at = self.resolved[block][counted] - self.first
-        np.add.at(self.surprise, known_at, np.where(_own(pooled), outside.T - _ALLOWED, 0.0))
-        np.add.at(self.pairs, known_at, 1.0)
+        rows, place = np.unique(self.resolved[block][counted] - self.first, return_inverse=True)
+        known_at = (place == np.arange(len(rows))[:, None]).astype(np.float64)  # (rows, pairs)
+        self.surprise[rows] += known_at @ np.where(_own(pooled), outside.T - _ALLOWED, 0.0)
+        self.pairs[rows] += known_at.sum(axis=1)
 
     def _latest(self, row: int) -> tuple[slice, Bools]:
         """The latest origins before the row, and (n, H) which of their errors are known at it."""
@@ -314,6 +335,14 @@ def _quantiles(ordered: Floats, number: Rows, alone: Floats) -> Floats:
     found = np.take_along_axis(padded, np.clip(rank - 1, 0, len(ordered)), axis=0)
     beyond = np.sqrt(np.maximum(-np.log(_ALLOWED)[:, None] / np.log1p(np.maximum(alone, 1e-12)), 1))
     return np.where(number > 0, found * beyond, UNKNOWN)
+
+
+def _shaped(half: Floats, shape: Floats, alone: float) -> Floats:
+    """(50, H): from the highest level that `alone` residuals bear BORNE times over, on as `shape` rises; infinite where nothing tells."""
+    last = int(np.searchsorted(BORNE * _NEEDED, alone, side="right")) - 1
+    if last < 0 or shape[last] <= 0:
+        return np.full_like(half, np.inf)
+    return np.where(np.arange(len(LEVELS))[:, None] > last, half[last] * (shape / shape[last])[:, None], np.inf)
 
 
 def _index(level: float) -> int:

@@ -56,7 +56,8 @@ def test_what_is_scored_as_the_blend_is_what_is_served(sales: Pair) -> None:
     for part in ("calibrate", "test"):
         pairs = origins_of(case, getattr(case.parts, part)).of(0)
         truth = futures(case.targets, pairs.rows, case.spec.horizon)[:, 0]
-        assert score(truth, served(fitted, case, pairs.rows), pairs.counted, None).mae == fitted.scores["blend"][part].mae
+        found = score(truth, served(fitted, case, pairs.rows), pairs.counted, None).mae
+        assert found == pytest.approx(fitted.scores["blend"][part].mae, rel=1e-6)  # passes of other sizes differ in the last bit
 
 
 def test_what_is_served_at_the_last_row_is_what_would_be_scored_there(health: Pair) -> None:

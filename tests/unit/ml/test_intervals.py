@@ -23,8 +23,10 @@ from ml.intervals import (
     independent,
     is_sharper,
     residuals_needed,
+    rise_of,
     usual_by_phase,
 )
+from ml.metrics import interval_score
 
 
 def table(residuals: np.ndarray, counted: np.ndarray | None = None) -> IntervalTable:
@@ -244,3 +246,59 @@ def test_json_and_back_to_the_bit(phases: np.ndarray | None) -> None:
     assert again.half.tolist() == found.half.tolist()
     assert (again.covered, again.winkler, again.rows, again.pooled_from) == (found.covered, found.winkler, found.rows, found.pooled_from)
     assert again.half_width(0.9, 2).tolist() == found.half_width(0.9, 2).tolist()
+
+
+def laplace(seed: int, rows: int, horizon: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).laplace(size=(rows, horizon))
+
+
+def shaped(residuals: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    counted = np.ones_like(residuals, dtype=bool)
+    return conformal(residuals, counted, growth_of(residuals, counted, 1e-9), shape)[0]
+
+
+SHAPE = rise_of(laplace(0, 200), np.ones((200, 1), dtype=bool), 1e-9)[1]
+
+
+@given(arrays.arrays(np.float64, st.tuples(st.integers(1, 30), st.integers(1, 4)), elements=st.floats(-1e3, 1e3)))
+@settings(deadline=None, max_examples=25)
+def test_a_shape_makes_high_levels_narrower_or_leaves_them(residuals: np.ndarray) -> None:
+    plain, found = table(residuals).half, shaped(residuals, SHAPE)
+    assert (found <= plain).all()
+    assert (np.diff(found, axis=0) >= 0).all()
+    assert np.array_equal(found, plain) or len(residuals) > 1, "of one residual nothing is borne twice over"
+
+
+@pytest.mark.parametrize("level", [0.8, 0.9, 0.95])
+def test_fewer_rows_are_wider_with_a_shape_too(level: float) -> None:
+    at, errors = LEVELS.index(level), laplace(1, 240)
+    few = np.mean([shaped(errors[start : start + 12], SHAPE)[at, 0] for start in range(0, 240, 12)])
+    assert few > shaped(errors, SHAPE)[at, 0]
+
+
+def test_twelve_rows_and_a_shape_cover_what_they_say_and_score_better() -> None:
+    """Of seven steps, whose greatest error would else stand for 95 %."""
+    inside, scores = [], []
+    for seed in range(100):
+        errors, fresh = laplace(seed + 10, 12, 7), np.abs(laplace(seed + 1_000, 40, 7))
+        halves = shaped(errors, SHAPE)[LEVELS.index(0.95)], table(errors).half_width(0.95)
+        inside.append((fresh <= halves[0]).mean())
+        scores.append([interval_score(fresh, half, 0.05).mean() for half in halves])
+    assert float(np.mean(inside)) > 0.925
+    ours, plain = np.mean(scores, axis=0)
+    assert ours < plain
+
+
+def test_a_shape_says_nothing_of_levels_that_are_borne_twice_over() -> None:
+    errors = laplace(3, 500)
+    found, plain = shaped(errors, 10 * SHAPE**2), table(errors).half
+    last = LEVELS.index(0.99)
+    assert residuals_needed(0.99) * 2 <= 500
+    np.testing.assert_array_equal(found[: last + 1], plain[: last + 1])
+
+
+def test_of_no_errors_no_shape_is_known() -> None:
+    none = rise_of(np.zeros((0, 2)), np.zeros((0, 2), dtype=bool), 1.0)[1]
+    assert np.isfinite(shaped(laplace(0, 12, 2), none)).all()
+    still = rise_of(np.zeros((30, 2)), np.ones((30, 2), dtype=bool), 1.0)[1]
+    np.testing.assert_array_equal(shaped(laplace(0, 12, 2), still), table(laplace(0, 12, 2)).half)
