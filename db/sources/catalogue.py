@@ -101,6 +101,25 @@ class InfluxConfig(Config):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Influx2Config(Config):
+    """A measurement in a bucket of an InfluxDB 2.x."""
+
+    kind: ClassVar[str] = "influx2"
+    #: Its client brings libraries that the web process has not.
+    light: ClassVar[bool] = False
+    url: str
+    token: str = _secret()
+    org: str
+    bucket: str
+    measurement: str
+    tag: str
+
+    def __post_init__(self) -> None:
+        _require(self.name, "url", self.url, self.url.startswith(("http://", "https://")), "begins with http:// or https://")
+        _require(self.name, "token", "", bool(self.token), "give token or token_file")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesConfig(Config):
     """A CSV or Parquet file for each entity, on a disk or in an object store."""
 
@@ -121,7 +140,7 @@ class FilesConfig(Config):
 
 
 #: By `kind` in the file.
-KINDS: Mapping[str, type[Config]] = {kind.kind: kind for kind in (SqlConfig, InfluxConfig, FilesConfig)}
+KINDS: Mapping[str, type[Config]] = {kind.kind: kind for kind in (SqlConfig, InfluxConfig, Influx2Config, FilesConfig)}
 
 
 def read(content: str) -> Mapping[str, Config]:

@@ -74,8 +74,6 @@ def bound(connection: sa.Connection, limits: Limits) -> None:
         )
     elif connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = ON")
-    elif connection.dialect.name in ("mysql", "mariadb"):
-        connection.exec_driver_sql("START TRANSACTION READ ONLY")
 
 
 @contextmanager

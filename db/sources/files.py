@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
 from db.sources.catalogue import FilesConfig
-from db.sources.source import Channel, Health, Limits, Points, Whom, empty, milliseconds, moment
+from db.sources.source import Channel, Health, Limits, Points, Whom, empty, milliseconds, moment, too_many
 
 #: Stands in a path for the name of the entity, with everything percent-encoded that could lead elsewhere.
 ENTITY = "{entity}"
@@ -110,8 +110,7 @@ class FilesSource:
         for batch in batches:
             rows += batch.num_rows
             if rows > self._limits.max_rows:
-                most = self._limits.max_rows
-                raise SourceUnreadable(f"A file of source {self._config.name} has more than {most} rows (SOURCE_MAX_ROWS).")
+                raise too_many(self._config.name, self._limits.max_rows)
             yield batch
 
     def _milliseconds(self, column: pa.ChunkedArray) -> NDArray[np.int64]:

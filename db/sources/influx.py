@@ -14,7 +14,7 @@ from db.errors import SourceUnreadable
 from db.observations import Coverage
 from db.sources.catalogue import InfluxConfig
 from db.sources.http import Http
-from db.sources.source import Channel, Health, Limits, Points, Whom, empty, finite, milliseconds, moment
+from db.sources.source import Channel, Health, Limits, Points, Whom, counted, empty, finite, milliseconds, moment, too_many
 
 _NS_PER_MS = 1_000_000
 #: What one series of an answer holds: the names of its columns, and its rows.
@@ -87,7 +87,7 @@ class InfluxSource:
         for columns, rows in answered:
             taken += len(rows)
             if taken > self._limits.max_rows:
-                raise _too_many(self._config.name, self._limits.max_rows)
+                raise too_many(self._config.name, self._limits.max_rows)
             for name, channel in group.items():
                 at, places = columns.index("time"), [columns.index(field) for field in channel.fields if field in columns]
                 _append(found[name], channel, at, places, rows)
@@ -99,7 +99,7 @@ class InfluxSource:
         """Rows and days by the database's own count; of a channel with several names point by point, since it would count them apart."""
         channel = self._config.channels[name]
         if len(channel.fields) > 1:
-            return _counted(self.fetch(whom, [name], since=since)[name])
+            return counted(self.fetch(whom, [name], since=since)[name])
         field = _quoted(channel.fields[0])
         where, bound = self._where(whom, since, None)
         ends = [int(row[0]) for which in _ENDS for _, rows in self._select(f"{which}({field})", where, bound) for row in rows]
@@ -164,18 +164,3 @@ def _append(points: Points, channel: Channel, at: int, places: Sequence[int], ro
         if value is not None:
             times.append(row[at])
             values.append(value)
-
-
-def _counted(points: Points) -> Coverage | None:
-    times, _ = points
-    if not times:
-        return None
-    days = len({at // 86_400_000 for at in times})
-    return Coverage(len(times), days, moment(times[0]), moment(times[-1]))
-
-
-def _too_many(name: str, most: int) -> SourceUnreadable:
-    return SourceUnreadable(
-        f"Source {name} has more than {most} rows of that span: look back less far (look_back_hours), or have the operator raise "
-        "SOURCE_MAX_ROWS."
-    )

@@ -15,6 +15,7 @@ from db.sources.source import Limits, Source
 _READERS: Mapping[str, tuple[str, str]] = {
     "sql": ("db.sources.sql", "SqlSource"),
     "files": ("db.sources.files", "FilesSource"),
+    "influx2": ("db.sources.influx2", "Influx2Source"),
     "influx": ("db.sources.influx", "InfluxSource"),
 }
 

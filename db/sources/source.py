@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
+from db.errors import SourceUnreadable
 from db.observations import Coverage
 
 #: Moments in milliseconds since 1970 (UTC), oldest first, and the values at them: arrays that numpy reads where they lie.
@@ -101,6 +102,21 @@ def moment(ms: int) -> datetime:
 
 def empty() -> Points:
     return array("q"), array("d")
+
+
+def counted(points: Points) -> Coverage | None:
+    """Of points that lie in order; None of none."""
+    times, _ = points
+    if not times:
+        return None
+    return Coverage(len(times), len({at // 86_400_000 for at in times}), moment(times[0]), moment(times[-1]))
+
+
+def too_many(source: str, most: int) -> SourceUnreadable:
+    return SourceUnreadable(
+        f"Source {source} has more than {most} rows of that span: look back less far (look_back_hours), or have the operator raise "
+        "SOURCE_MAX_ROWS."
+    )
 
 
 def finite(number: Any, channel: Channel) -> float | None:

@@ -13,12 +13,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.errors import SourceLagging, SourceUnreadable
+from db.errors import SourceLagging
 from db.observations import Coverage
 from db.sources.catalogue import SqlConfig
 from db.sources.engines import bound, make_engine, refused
 from db.sources.moments import FORMS
-from db.sources.source import Health, Limits, Points, Whom, empty, finite, moment
+from db.sources.source import Health, Limits, Points, Whom, empty, finite, moment, too_many
 
 #: Rows that come at once.
 CHUNK = 10_000
@@ -136,19 +136,13 @@ class SqlSource:
         with streamed.execute(asked, values) as rows:
             for count, (at, *numbers) in enumerate(rows):
                 if count == self._limits.max_rows:
-                    raise self._too_many()
+                    raise too_many(self._config.name, self._limits.max_rows)
                 when = None if at is None else read(at)
                 for (times, taken, channel), number in zip(takers, numbers, strict=True):
                     value = None if number is None else finite(number, channel)
                     if when is not None and value is not None:
                         times.append(when)
                         taken.append(value)
-
-    def _too_many(self) -> SourceUnreadable:
-        return SourceUnreadable(
-            f"Source {self._config.name} has more than {self._limits.max_rows} rows of that span: look back less far (look_back_hours), "
-            "or have the operator raise SOURCE_MAX_ROWS."
-        )
 
     def _counts(self, name: str) -> list[sa.ColumnElement[Any]]:
         """Rows, days, the first and the last moment of a channel."""

@@ -20,6 +20,10 @@ LIGHT = (
     "models",
     "session",
     "errors",
+    "sources.catalogue",
+    "sources.opened",
+    "sources.sql",
+    "sources.influx",
 )
 
 
