@@ -42,7 +42,7 @@ ALTERED: Mapping[str, Sequence[tuple[str, str]]] = {
         ("return _written(self, members)", 'return _written(self, members | {"essential": True})'),
         ('{"source": 2, "sink": 2}', '{"source": 2, "sink": 2, "essential": 3}'),
         # Questions have one that it may.
-        ("return _written(self, asdict(self))", 'return _written(self, asdict(self) | {"curious": True})'),
+        ("for name in self.__match_args__})", 'for name in self.__match_args__} | {"curious": True})'),
         # What-ifs are asked under a new kind, of which older workers have not heard.
         ('kind: ClassVar[str] = "what_if"', 'kind: ClassVar[str] = "suppose"'),
     ],
