@@ -28,6 +28,7 @@ from rich.table import Column, Table
 from ml.recipes import RECIPES
 from ops import frames, stack, up
 from ops.chart import draw
+from ops.files import FrameError
 from ops.house import House
 from ops.weather import airports
 from tasks.settings import Settings, load
@@ -87,7 +88,7 @@ def demo_command(data: Path | None, output: Path, once: bool) -> None:
         signal.signal(number, lambda which, _: sys.exit(128 + which))  # so that the house goes with us
     try:
         plan = make_plan(airports() if data is None else frames.read(data))
-    except frames.FrameError as error:
+    except FrameError as error:
         raise click.ClickException(str(error)) from error
     with _house(console, load()) as house:
         Show(console, house, plan, output).run()
@@ -100,7 +101,7 @@ def make_plan(frame: pd.DataFrame) -> Plan:
     """The entities with the most rows, and the recipe whose channels the file has."""
     channels = [channel for channel in frames.channels(frame) if frame[channel].notna().any()]
     if not channels:
-        raise frames.FrameError("The file holds no values.")
+        raise FrameError("The file holds no values.")
     recipe, target = next(
         ((name, known) for name, preset in RECIPES.items() for known in preset.targets if known in channels),
         ("device-metric", _telling(frame, channels)),

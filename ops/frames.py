@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-import zstandard
 from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
 from db.observations import Row
+from ops.files import FrameError, load, loaded, naming, stem
 
 Unit = Literal["s", "ms", "us", "ns"]
 
@@ -27,11 +24,6 @@ TIME_COLUMNS = ("at", "timestamp", "time", "datetime", "date", "ts", "ds")
 CHANNEL_COLUMNS = ("channel", "metric", "variable", "field")
 #: What pandas calls a column without a name: most often an index that was written along.
 NAMELESS = re.compile(r"unnamed: \d+|index|level_\d+", re.IGNORECASE)
-KINDS = (".csv", ".tsv", ".txt", ".parquet", ".pq")
-PACKED = (".gz", ".zip", ".zst")
-READABLE = ".csv, .tsv, .txt (also .gz, .zip or .zst), .parquet"
-#: Rows of a file that are held at a time: some tens of megabytes.
-PIECE = 200_000
 #: The largest Unix time of each unit, whose smallest is that of the unit before: 1973 to 5138 in seconds, and so on.
 UNITS: Mapping[Unit, float] = {"s": 1e11, "ms": 1e14, "us": 1e17, "ns": 1e20}
 OLDEST = 1e8
@@ -39,10 +31,6 @@ OLDEST = 1e8
 YEARS = (1900, 2199)
 NAME_LENGTH = 200
 UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-class FrameError(Exception):
-    """The file cannot be read as series; the sentence says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +62,8 @@ def read(path: Path, reading: Reading = Reading()) -> pd.DataFrame:
     Long files have columns `channel` and `value`; all others are wide. A file without an entity column is one entity, named after the file.
     Of several rows for one moment the last stands, channel by channel. Raises FrameError.
     """
-    with _naming(path):
-        return _shaped(_load(path), path, reading)
+    with naming(path):
+        return _shaped(load(path), path, reading)
 
 
 def pieces(path: Path, reading: Reading = Reading()) -> Iterator[pd.DataFrame]:
@@ -84,11 +72,11 @@ def pieces(path: Path, reading: Reading = Reading()) -> Iterator[pd.DataFrame]:
     The first piece decides which column says what. Dates like 31/01/2013 can only be told by looking at all of them: such a file is read
     whole. Raises FrameError, also in the middle.
     """
-    with _naming(path), closing(_loaded(path)) as found:
+    with naming(path), closing(loaded(path)) as found:
         first = next(found, pd.DataFrame())
         columns = _columns(first, reading)
         if not _plain_times(first[columns.time]):
-            yield _shaped(_load(path), path, reading)
+            yield _shaped(load(path), path, reading)
             return
         frame = _shaped(first, path, reading)
         yield frame
@@ -96,27 +84,6 @@ def pieces(path: Path, reading: Reading = Reading()) -> Iterator[pd.DataFrame]:
         if not _is_long(first) and not reading.channels:  # what was a channel must go on being one
             rest = replace(rest, channels={name: name for name in channels(frame)})
         yield from (_shaped(raw, path, rest) for raw in found)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FrameError as error:
-        raise FrameError(f"{path.name}: {error}") from error
-
-
-def length(path: Path) -> int | None:
-    """How many rows the file says it has; None for one that does not say."""
-    if _kind(path) not in (".parquet", ".pq"):
-        return None
-    with _naming(path), _unreadable():
-        return int(pq.read_metadata(path).num_rows)
-
-
-def readable(path: Path) -> bool:
-    """By its name."""
-    return _kind(path) in KINDS
 
 
 def rows(frame: pd.DataFrame) -> Iterator[tuple[str, Row]]:
@@ -133,60 +100,10 @@ def channels(frame: pd.DataFrame) -> list[str]:
 
 def _shaped(raw: pd.DataFrame, path: Path, reading: Reading) -> pd.DataFrame:
     columns = _columns(raw, reading)
-    names = raw[columns.entity] if columns.entity is not None else pd.Series(_stem(path), index=raw.index)
+    names = raw[columns.entity] if columns.entity is not None else pd.Series(stem(path), index=raw.index)
     told = pd.DataFrame({"entity": _names(names), "at": _times(raw[columns.time])})
     measured = raw.drop(columns=[c for c in {columns.time, columns.entity, "entity", "at", *columns.ids} if c in raw.columns])
     return _merged(_wide(told, measured, reading.channels))
-
-
-def _load(path: Path) -> pd.DataFrame:
-    """The file as it is, whole."""
-    parts = list(_loaded(path))
-    return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0] if parts else pd.DataFrame()
-
-
-def _loaded(path: Path) -> Generator[pd.DataFrame]:
-    """The file as it is, piece by piece, each column under a clean name."""
-    with _unreadable(), ExitStack() as held:
-        match _kind(path):
-            case ".parquet" | ".pq":
-                batches = held.enter_context(pq.ParquetFile(path)).iter_batches(batch_size=PIECE)
-                parts: Iterator[pd.DataFrame] = (pa.Table.from_batches([batch]).to_pandas() for batch in batches)
-            case ".csv" | ".tsv" | ".txt":
-                read = pd.read_csv(path, sep=_separator(path), low_memory=False, skipinitialspace=True, chunksize=PIECE)
-                parts = held.enter_context(read)
-            case _:
-                raise FrameError(f"its kind is not known; known are {READABLE}.")
-        yield from (_clean(part) for part in parts if len(part))
-
-
-@contextmanager
-def _unreadable() -> Iterator[None]:
-    """What the libraries say of a file that is torn, or none."""
-    try:
-        yield
-    except pd.errors.EmptyDataError:
-        raise FrameError("it is empty.") from None
-    except (OSError, ValueError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
-        raise FrameError(f"it cannot be read: {str(error).splitlines()[0]}") from error
-
-
-def _kind(path: Path) -> str:
-    """`.csv` of pump.csv.gz."""
-    known = [suffix.lower() for suffix in path.suffixes[-2:] if suffix.lower() not in PACKED]
-    return known[-1] if known else ""
-
-
-def _clean(raw: pd.DataFrame) -> pd.DataFrame:
-    if isinstance(raw.index, pd.DatetimeIndex) or any(name is not None for name in raw.index.names):
-        raw = raw.rename_axis(index=[str(name or "at") for name in raw.index.names]).reset_index()
-    return raw.rename(columns=lambda name: str(name).strip())
-
-
-def _separator(path: Path) -> str:
-    """The one of the usual separators that the first line has most of."""
-    first = pd.read_csv(path, sep="\0", header=None, nrows=1, dtype=str, engine="c", quoting=3).iloc[0, 0]
-    return max(",;\t|", key=str(first).count)
 
 
 def _columns(raw: pd.DataFrame, reading: Reading) -> Columns:
@@ -217,12 +134,6 @@ def _column(frame: pd.DataFrame, names: Sequence[str]) -> str | None:
     """The first of the names that the frame has, whatever the case of its letters."""
     there = {str(column).lower(): str(column) for column in frame.columns}
     return next((there[name.lower()] for name in names if name.lower() in there), None)
-
-
-def _stem(path: Path) -> str:
-    """`pump` of pump.csv.gz, `host.a` of host.a.csv."""
-    packed = path.suffix.lower() in PACKED
-    return Path(path.stem).stem if packed else path.stem
 
 
 def _names(column: pd.Series) -> pd.Series:

@@ -14,7 +14,7 @@ from db import observations
 from db.errors import NotFound
 from db.session import Sessions
 from db.tenants import find_tenant
-from ops import frames
+from ops import files, frames
 from ops.frames import Reading
 from ops.house import database, folder_option
 
@@ -45,11 +45,11 @@ def import_command(
     `fleetcast up`.
     """
     reading = _reading(entity, time, mapped, entity_from_filename)
-    files = list(_files(paths))
+    found = list(_files(paths))
     with database(folder, "fleetcast-import") as (sessions, _):
         taken = _Taken(sessions, _tenant(sessions, tenant))
         with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()) as bar:
-            for file in files:
+            for file in found:
                 _send(taken, file, reading, bar)
     click.echo(f"{taken.rows:,} rows of {len(taken.entities):,} entities, channels {', '.join(sorted(taken.channels))}.")
 
@@ -68,9 +68,9 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
     """The files named, and of a folder all that can be read, below it too."""
     for path in paths:
         if path.is_dir():
-            found = sorted(inner for inner in path.rglob("*") if inner.is_file() and frames.readable(inner))
+            found = sorted(inner for inner in path.rglob("*") if inner.is_file() and files.readable(inner))
             if not found:
-                raise click.ClickException(f"{path} holds no file that can be read ({frames.READABLE}).")
+                raise click.ClickException(f"{path} holds no file that can be read ({files.READABLE}).")
             yield from found
         else:
             yield path
@@ -105,14 +105,14 @@ class _Taken:
 
 def _send(taken: _Taken, file: Path, reading: Reading, bar: Progress) -> None:
     """Piece by piece, and these chunk by chunk. Whatever was taken when a file breaks off stays, and may be sent again."""
-    task, whole = bar.add_task(file.name, total=frames.length(file)), 0
+    task, whole = bar.add_task(file.name, total=files.length(file)), 0
     try:
         for piece in frames.pieces(file, reading):
             for chunk in _chunks(frames.rows(piece)):
                 taken.take(chunk)
             whole += len(piece)
             bar.update(task, completed=whole)
-    except frames.FrameError as error:
+    except files.FrameError as error:
         raise click.ClickException(f"{error} {taken.rows:,} rows were taken in before that.") from error
     bar.update(task, total=whole, completed=whole)
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db.session import Sessions
-from ops import frames, house, importing
+from ops import files, house, importing
 from ops.house import House
 from tests.integration.ops.conftest import Command
 
@@ -134,7 +134,7 @@ def test_words_that_say_nothing_are_refused(fleetcast: Command, sessions: Sessio
 def test_a_file_that_breaks_off_keeps_what_was_taken_and_can_be_sent_again(
     fleetcast: Command, sessions: Sessions, wide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames, "PIECE", 50)
+    monkeypatch.setattr(files, "PIECE", 50)
     text_ = wide.read_text()
     wide.write_text(text_ + "b/c,2026-02-01,many,1\n")
     told = fleetcast("import", str(wide))

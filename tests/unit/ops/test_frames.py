@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ops import frames
-from ops.frames import FrameError, Reading
+from ops import files, frames
+from ops.files import FrameError
+from ops.frames import Reading
 from webapp.schemas import fields
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -113,16 +114,16 @@ def test_what_a_file_holds(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_read_is_told(tmp_path: Path, case: str) -> None:
     text, told = REFUSED[case]
-    with pytest.raises(frames.FrameError, match=told):
+    with pytest.raises(FrameError, match=told):
         frames.read(write(tmp_path, text))
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path, "host,when,at,x\na,2026-01-01T12:00Z,7,1\n")
     assert observed(frames.read(path, Reading(entity="host", time="when"))) == [("a", "x", NOON, 1)]
-    with pytest.raises(frames.FrameError, match=r"no column 'whom'; name one with --entity. There are: host, when, at, x\."):
+    with pytest.raises(FrameError, match=r"no column 'whom'; name one with --entity. There are: host, when, at, x\."):
         frames.read(path, Reading(entity="whom", time="when"))
-    with pytest.raises(frames.FrameError, match="no column 'then'; name it with --time"):
+    with pytest.raises(FrameError, match="no column 'then'; name it with --time"):
         frames.read(path, Reading(time="then"))
 
 
@@ -177,7 +178,7 @@ def test_packed_csv_is_unpacked_and_its_entity_named_without_the_endings(tmp_pat
 )
 def test_what_is_no_such_file_is_told(tmp_path: Path, name: str, content: bytes, told: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(frames.FrameError, match=told):
+    with pytest.raises(FrameError, match=told):
         frames.read(tmp_path / name)
 
 
@@ -211,7 +212,7 @@ def test_a_file_read_in_pieces_says_the_same(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "csv.zst", "parquet"])
 def test_long_files_come_in_pieces_of_bounded_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    monkeypatch.setattr(frames, "PIECE", 100)
+    monkeypatch.setattr(files, "PIECE", 100)
     at = pd.date_range("2026-01-01", periods=250, freq="h", tz="UTC")
     whole = pd.DataFrame({"device": ["a"] * 120 + ["b"] * 130, "at": at, "cpu": range(250), "mem": [None] * 249 + [1.5], "note": "x"})
     path = tmp_path / f"fleet.{suffix}"
@@ -220,13 +221,13 @@ def test_long_files_come_in_pieces_of_bounded_length(tmp_path: Path, monkeypatch
     assert [len(piece) for piece in found] == [100, 100, 50]
     assert all(frames.channels(piece) == ["cpu", "mem"] for piece in found)
     assert pd.concat(found, ignore_index=True).equals(frames.read(path))
-    assert frames.length(path) == (250 if suffix == "parquet" else None)
+    assert files.length(path) == (250 if suffix == "parquet" else None)
 
 
 def test_a_channel_that_stops_being_numbers_is_told_and_dates_that_need_all_of_them_are_read_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames, "PIECE", 2)
+    monkeypatch.setattr(files, "PIECE", 2)
     with pytest.raises(FrameError, match="'x' does not hold numbers"):
         list(frames.pieces(write(tmp_path, "at,x\n2026-01-01,1\n2026-01-02,2\n2026-01-03,much\n")))
     dates = "date,x\n01/02/2026,1\n02/02/2026,2\n31/01/2026,3\n"
