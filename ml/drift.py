@@ -131,6 +131,8 @@ class Judgement:
     inputs: tuple[InputDrift, ...] = ()
     errors: ErrorDrift | None = None
     coverage: CoverageDrift | None = None
+    #: Of all that is recent, whichever part of it decided: a handful of forecasts is off by a half now and then.
+    error_ratio: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         told: dict[str, Any] = _told(asdict(self))
@@ -148,10 +150,11 @@ def judge(reference: Reference | None, counts: Mapping[str, Sequence[Sequence[in
     share = 1 / (len(LOOKS) * (len(reference.inputs) + 2))
     inputs = tuple(_input(name, sample, counts.get(name, ()), share) for name, sample in reference.inputs.items())
     latest, each = _latest(reference, met)
-    errors = _gravest([_errors(reference.errors, part, len(part) / each, share) for part in _parts(latest)])
+    looked = [_errors(reference.errors, part, len(part) / each, share) for part in _parts(latest)]
+    errors = _gravest(looked)
     coverage = _gravest([_coverage(part, len(part) / each, share) for part in _parts(latest)])
     gravest = max((*(found.verdict for found in inputs), errors.verdict, coverage.verdict), key=VERDICTS.index)
-    return Judgement(gravest, inputs, errors, coverage)
+    return Judgement(gravest, inputs, errors, coverage, looked[-1].ratio)
 
 
 def _parts(recent: Sequence[Part]) -> list[Sequence[Part]]:

@@ -84,9 +84,7 @@ def _judged(session: Session, tenant_id: str, due: Sequence[Due], days: int) -> 
 
 
 def _verdict(due: Due, found: Judgement) -> Judged:
-    told = found.as_dict()
-    ratio = None if told["errors"] is None else told["errors"]["ratio"]
-    return Judged(**due._asdict(), verdict=found.verdict, error_ratio=ratio, findings=told)
+    return Judged(**due._asdict(), verdict=found.verdict, error_ratio=found.error_ratio, findings=found.as_dict())
 
 
 def _tell(session: Session, turn: Turn) -> None:

@@ -33,6 +33,7 @@ PLAIN = {
         "hours",
         "severity",
         "future",
+        "source",
         "url",
         "types",
         "cron",

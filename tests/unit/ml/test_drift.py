@@ -153,6 +153,16 @@ def test_errors_that_grew_are_called(times: float, within: int) -> None:
     assert slowest <= within
 
 
+def test_the_ratio_is_of_all_that_is_recent() -> None:
+    """Policies that train again ask for it: a few bad days among sixty are no trend."""
+    known = reference(np.random.default_rng(0).standard_normal(200))
+    errors = np.concatenate([np.full(52, 0.6), np.full(8, 9.0)])
+    found = judge(known, {}, met(errors))
+    assert found.errors is not None
+    assert found.errors.ratio == pytest.approx(9.0)
+    assert found.error_ratio == pytest.approx(errors.mean())
+
+
 def test_errors_that_shrank_are_no_drift() -> None:
     known = reference(np.random.default_rng(0).standard_normal(200))
     found = judge(known, {}, met(np.full(40, 0.1), inside=1.0))
