@@ -1,6 +1,6 @@
 """What came after: stored forecasts beside the observations of the moments they spoke of, and the newest rows counted in bins.
 
-Read from `forecasts` and `observations` each time, within bounds: docs/decisions/0034.
+Read from `forecasts` and `observations` each time, within bounds: docs/decisions/0035.
 """
 
 from __future__ import annotations
