@@ -10,10 +10,24 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from db import erasures
+from db import erasures, receipts
 from db.errors import NotFound
 from db.ledger.moves import move
-from db.models import CANCELLED, UNFINISHED, Attempt, Channel, Entity, Erasure, Job, Model, ScheduleEntity, ScheduleRun, Version
+from db.models import (
+    CANCELLED,
+    UNFINISHED,
+    Attempt,
+    Channel,
+    Entity,
+    Erasure,
+    IdempotencyKey,
+    Job,
+    Model,
+    Receipt,
+    ScheduleEntity,
+    ScheduleRun,
+    Version,
+)
 from db.session import ask
 
 
@@ -44,6 +58,7 @@ class Erased(NamedTuple):
     artefacts: set[str]
     #: What Redis is to forget. It is also a row, so that it is done even if this process ends first.
     erasure: Erasure
+    receipt: Receipt
 
 
 _NAMED = "SELECT id, name, kind FROM entities WHERE tenant_id = %(tenant)s AND name = ANY(%(names)s::text[])"
@@ -150,19 +165,23 @@ def channels_named(session: Session, wanted: Collection[tuple[int, str]]) -> dic
     return {(channel.entity_id, channel.name): channel for channel in session.scalars(asked)}
 
 
-def delete(session: Session, tenant_id: str, name: str) -> Erased:
-    """Erase the entity and all that hangs on it; its jobs stay, and tell nothing of it any more."""
+def delete(session: Session, tenant_id: str, name: str, *, by: str = "operator", request_id: str | None = None) -> Erased:
+    """Erase the entity and all that hangs on it; its jobs stay, and tell nothing of it any more. `by`, `request_id`: for the receipt."""
     entity = get(session, tenant_id, name)
     _lock_what_goes(session, entity)
     erasure = erasures.begin(session, entity)
     of_entity = sa.select(Model.id).where(Model.entity_id == entity.id)
-    orphans = set(session.scalars(sa.select(Version.artefact_sha256).where(Version.model_id.in_(of_entity), Version.pruned_at.is_(None))))
-    _scrub_jobs(session, entity)
+    # Those of pruned versions too: they may lie there for an hour more.
+    orphans = set(session.scalars(sa.select(Version.artefact_sha256).where(Version.model_id.in_(of_entity))))
+    scrubbed = _scrub_jobs(session, entity)
     _scrub_runs(session, entity)
+    erased = receipts.count(session, entity)
     session.delete(entity)
     session.flush()
     kept = sa.select(Version.artefact_sha256).where(Version.artefact_sha256.in_(orphans), Version.pruned_at.is_(None))
-    return Erased(orphans - set(session.scalars(kept)), erasure)
+    orphans -= set(session.scalars(kept))
+    receipt = receipts.write(session, entity, erased | scrubbed, erasure, orphans, erased_by=by, request_id=request_id)
+    return Erased(orphans, erasure, receipt)
 
 
 def _lock_what_goes(session: Session, entity: Entity) -> None:
@@ -173,15 +192,24 @@ def _lock_what_goes(session: Session, entity: Entity) -> None:
     session.execute(sa.select(Entity.id).where(Entity.id == entity.id).with_for_update())
 
 
-def _scrub_jobs(session: Session, entity: Entity) -> None:
-    """End the entity's jobs, so that a worker's fence is gone before it can write, and take what tells of it out of them (ABOUT_ENTITY)."""
+def _scrub_jobs(session: Session, entity: Entity) -> dict[str, int]:
+    """End the entity's jobs, so that a worker's fence is gone before it can write, and take what tells of it out of them (ABOUT_ENTITY).
+
+    Returns how many there were, and how many Idempotency-Keys of theirs: these go, for a client may have put a name into them.
+    """
     ours = sa.and_(Job.tenant_id == entity.tenant_id, Job.entity_id == entity.id)
     move(session, sa.and_(ours, Job.state.in_(UNFINISHED)), sa.literal(CANCELLED))
     attempts = sa.update(Attempt).where(Attempt.job_id.in_(sa.select(Job.id).where(ours))).values(error=sa.null())
     session.execute(attempts, execution_options={"synchronize_session": False})
+    keys = sa.delete(IdempotencyKey).where(
+        IdempotencyKey.tenant_id == entity.tenant_id, IdempotencyKey.job_id.in_(sa.select(Job.id).where(ours))
+    )
+    forgotten = session.execute(keys.returning(IdempotencyKey.job_id), execution_options={"synchronize_session": False}).all()
     blank = {"label": "erased", "spec": {}, "spec_hash": "erased", "progress": {}, "warnings": [], "client_metadata": {}}
     gone = dict.fromkeys(("entity_id", "model_id", "result", "error"), sa.null())
-    session.execute(sa.update(Job).where(ours).values(**blank, **gone), execution_options={"synchronize_session": False})
+    scrub = sa.update(Job).where(ours).values(**blank, **gone).returning(Job.id)
+    scrubbed = session.execute(scrub, execution_options={"synchronize_session": False}).all()
+    return {"jobs": len(scrubbed), "idempotency_keys": len(forgotten)}
 
 
 def _scrub_runs(session: Session, entity: Entity) -> None:

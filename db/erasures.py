@@ -27,6 +27,7 @@ def begin(session: Session, entity: Entity) -> Erasure:
         questions=[asdict(question) for question in forecasts.questions(session, entity.tenant_id, entity.id)],
     )
     session.add(left)
+    session.flush()
     return left
 
 

@@ -585,6 +585,31 @@ class Erasure(Base):
     erased_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class Receipt(Base):
+    """That an entity was erased: when, by whom, and how much of it there was. It names nobody, and stays."""
+
+    __tablename__ = "receipts"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ers"))
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    #: Of `<id>:<name>`: who knows the name can tell that it is this one, and nobody can look it up in a table of names.
+    entity_sha256: Mapped[str]
+    erased_by: Mapped[str]
+    request_id: Mapped[str | None]
+    #: How many rows of each table left, and how many that stay were scrubbed.
+    erased: Mapped[Json]
+    #: Of what Redis has yet to forget; the row of this id goes once it has.
+    erasure_id: Mapped[int] = mapped_column(BigInteger)
+    #: Addresses of artefacts that still lie on the disk.
+    artefacts: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    erased_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    #: When the last store had followed.
+    done_at: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "id"),
+        Index("receipts_undone", "id", postgresql_where=text("done_at IS NULL")),
+    )
+
+
 class Webhook(Base):
     """An address of a tenant's that is told of what happens: which types of it, and the secret that signs the telling."""
 

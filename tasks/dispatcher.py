@@ -118,7 +118,7 @@ class Dispatcher:
                     args=(bell.job_id,),
                     task_id=f"{bell.job_id}:{bell.dispatch_no}",
                     queue=bell.queue,
-                    argsrepr=bell.label,
+                    argsrepr=bell.job_id,  # ids alone: nothing can be erased from the broker, nor from what Flower has seen
                     kwargsrepr="",
                     ignore_result=True,
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import takewhile
 
-from db import erasures
+from db import erasures, receipts
 from db.models import Erasure
 from tasks.runtime import Runtime
 
@@ -23,6 +23,7 @@ def follow(runtime: Runtime, erasure: Erasure) -> bool:
     if forgotten:
         with runtime.sessions.begin() as session:
             erasures.end(session, erasure)
+            receipts.finish(session)
     return forgotten
 
 

@@ -72,6 +72,7 @@ CATALOGUE: Mapping[str, Kind] = {
     "forecast_not_found": Kind(
         404, "No forecast yet", "No prediction of this target of this entity has been finished.", "Ask for one with POST /predict."
     ),
+    "erasure_not_found": Kind(404, "No such erasure", "None of your erasures has this id.", "List them with GET /erasures."),
     "webhook_not_found": Kind(404, "No such webhook", "None of your webhooks has this id.", "List them with GET /webhooks."),
     "delivery_not_found": Kind(
         404,

@@ -12,8 +12,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db import anomalies, census, deliveries, ledger, registry, schedules
+from db import anomalies, census, deliveries, ledger, receipts, registry, schedules
 from db.models import TERMINAL, Json
+from ml import shelf
 from tasks import metrics, problems, status
 from tasks.deliver import Courier
 from tasks.drift import judge_once
@@ -26,6 +27,8 @@ log = structlog.get_logger()
 
 #: An artefact without a version row is left alone so long: its publication may be under way.
 ORPHAN_AFTER_S = 3600.0
+#: The same of an artefact whose entity was erased. Its own publication is over; only somebody who made the very same one could need longer.
+ERASED_AFTER_S = 120.0
 
 
 def reconcile_once(runtime: Runtime) -> dict[str, int]:
@@ -41,7 +44,13 @@ def reconcile_once(runtime: Runtime) -> dict[str, int]:
     for found in [_tell(runtime, moved) for moved in reaped]:
         if not found["batch"]:  # one that ended with its last item
             runtime.meter.count(metrics.LEASES_REAPED, found["kind"])
-    return {"reaped": len(reaped), "expired": len(expired), "cancelled": len(ended), "erased": follow_all(runtime)}
+    return {
+        "reaped": len(reaped),
+        "expired": len(expired),
+        "cancelled": len(ended),
+        "erased": follow_all(runtime),
+        "done": remove_erased(runtime),
+    }
 
 
 def _tell(runtime: Runtime, moved: ledger.Moved) -> Json:
@@ -157,6 +166,33 @@ def collect_orphans(runtime: Runtime, *, older_than_s: float = ORPHAN_AFTER_S) -
     folders = [folder for folder in _artefacts(root) if _age_s(folder, now) > older_than_s]
     kept = _kept(runtime)
     return [folder.name for folder in folders if folder.name not in kept and _collect(runtime, folder, now - older_than_s)]
+
+
+def remove_erased(runtime: Runtime, *, older_than_s: float = ERASED_AFTER_S) -> int:
+    """Delete the artefacts of erased entities, and note erasures that every store has followed. How many those were.
+
+    One that was taken up a moment ago waits: the very same one may be under publication for somebody else.
+    """
+    with runtime.sessions() as session:
+        waiting = receipts.undone(session)
+    left = {receipt.id: _lying(runtime, receipt.artefacts, older_than_s) for receipt in waiting if receipt.artefacts}
+    if not waiting:
+        return 0
+    with runtime.sessions.begin() as session:
+        for receipt_id, artefacts in left.items():
+            receipts.leave(session, receipt_id, artefacts)
+        return receipts.finish(session)
+
+
+def _lying(runtime: Runtime, addresses: Sequence[str], older_than_s: float) -> list[str]:
+    """Those of the artefacts that nobody needs and that could not be deleted yet. Without their disk, all of them."""
+    root = runtime.settings.model_dir
+    if not root.is_dir():
+        return list(addresses)
+    now, kept = _now(root), _kept(runtime)
+    homes = {address: shelf.folder(root, address) for address in addresses if address not in kept}
+    places = [(address, place) for address, home in homes.items() for place in (home, home.with_name(f".{address}")) if place.is_dir()]
+    return [address for address, place in places if _age_s(place, now) <= older_than_s or not _collect(runtime, place, now - older_than_s)]
 
 
 def _collect(runtime: Runtime, folder: Path, before: float) -> bool:

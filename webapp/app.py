@@ -15,6 +15,7 @@ from webapp import (
     anomalies,
     backtests,
     entities,
+    erasures,
     events,
     health,
     inflow,
@@ -80,7 +81,7 @@ def create_app(runtime: Runtime) -> Flask:
     refuse_unread(app)
     problems.register(app)
     api = openapi.make_api(app)
-    for room in (entities, models, predictions, accuracy, backtests, anomalies, schedules, jobs, events, webhooks, recipes):
+    for room in (entities, erasures, models, predictions, accuracy, backtests, anomalies, schedules, jobs, events, webhooks, recipes):
         api.register_blueprint(room.blp, url_prefix=PREFIX)
     for room in (health, metrics, openapi):
         api.register_blueprint(room.blp)

@@ -24,6 +24,11 @@ def tenant_id() -> str:
     return identity().tenant_id
 
 
+def actor() -> str:
+    """Who did it, as logs of moves and receipts name them: the key, by its public part."""
+    return f"key:{identity().key_id}"
+
+
 def request_id() -> str:
     return cast(str, g.request_id)
 

@@ -18,8 +18,9 @@ from ml.recipes import recipe
 from tasks.erase import follow
 from tasks.readiness import readiness
 from tasks.sources import is_outside, measurable
+from webapp.auth import PREFIX
 from webapp.bodies import whole_body
-from webapp.context import runtime, tenant_id
+from webapp.context import actor, request_id, runtime, tenant_id
 from webapp.contract import Blueprint
 from webapp.exports import export
 from webapp.inflow import encoding, inflow
@@ -30,6 +31,7 @@ from webapp.problems import Refusal, invalid
 from webapp.rows import STREAMED, Delivery, delivery
 from webapp.schemas import entities as wire
 from webapp.schemas.fields import iso, moment
+from webapp.schemas.parameters import always
 
 blp = Blueprint("entities", __name__, description="Users, devices, sensors, plants, variants: whom observations are about")
 
@@ -85,17 +87,18 @@ def _described(entity: Entity, channels: Any) -> dict[str, Any]:
 
 
 @blp.route("/entities/<name:entity>", methods=["DELETE"])
-@blp.response(204, description="Nothing of it is left but its jobs, scrubbed.")
+@blp.response(204, description="Nothing of it is left but its jobs, scrubbed.", headers=always("Location"))
 @blp.refuses("entity_not_found")
-def delete_entity(entity: str) -> None:
+def delete_entity(entity: str) -> tuple[None, dict[str, str]]:
     """Erase an entity: observations, models, versions, forecasts, cached answers
 
     Its jobs stay, without its name on them. Artefacts are removed from disk by the reconciler; so is what is remembered in Redis, where
-    that cannot be reached now.
+    that cannot be reached now. `Location` is the receipt, which says when the last of it was gone.
     """
     with runtime().sessions.begin() as session:
-        erased = entities.delete(session, tenant_id(), entity)
+        erased = entities.delete(session, tenant_id(), entity, by=actor(), request_id=request_id())
     follow(runtime(), erased.erasure)
+    return None, {"Location": f"{PREFIX}/erasures/{erased.receipt.id}"}
 
 
 @blp.route("/entities/<name:entity>/observations", methods=["POST"])

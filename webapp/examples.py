@@ -75,6 +75,7 @@ BROUGHT, OTHER_BASE = "job_01KAG2Z5X8Q0V7M4R3T6W9Y1DA", "mdl_01KAG2Z5X8Q0V7M4R3T
 WATCHED, JUDGED, DETECTOR = "job_01KAG2Z5X8Q0V7M4R3T6W9Y1EA", "job_01KAG2Z5X8Q0V7M4R3T6W9Y1EB", "mdl_01KAG2Z5X8Q0V7M4R3T6W9Y1EC"
 WEBHOOK, DELIVERY = "whk_01KAG2Z5X8Q0V7M4R3T6W9Y1FA", "msg_5f0c9e3a7b1d4c2e8a6f0b9d3c7e1a52"
 SCHEDULE, NIGHTLY = "sch_01KAG2Z5X8Q0V7M4R3T6W9Y1GA", "job_01KAG2Z5X8Q0V7M4R3T6W9Y1GB"
+ERASURE = "ers_01KAG2Z5X8Q0V7M4R3T6W9Y1HA"
 CURSOR = "WyI4OWU5MjdkNjFiYzciLCAzXQ"
 ACTOR = "key:3c3fbe28727a"
 
@@ -665,6 +666,26 @@ def _stream(*events: tuple[str, str, Mapping[str, Any]]) -> str:
     return "".join(f"id: {place}\nevent: {event}\ndata: {json.dumps(data)}\n\n" for place, event, data in events)
 
 
+RECEIPT = {
+    "id": ERASURE,
+    "entity_sha256": "1c7f" * 16,
+    "erased_by": ACTOR,
+    "request_id": "req_5b2f0c9e3a7b1d4c2e8a",
+    "erased": {
+        "entities": 1,
+        "channels": 2,
+        "observations": 82,
+        "models": 1,
+        "versions": 2,
+        "activations": 4,
+        "forecasts": 1,
+        "jobs": 12,
+        "idempotency_keys": 3,
+        "artefacts": 2,
+    },
+    "erased_at": "2026-10-12T09:00:00.250000Z",
+    "done_at": "2026-10-12T09:02:04.750000Z",
+}
 HERE = {"webhook_id": WEBHOOK}
 LISTENED = ["job.succeeded", "job.failed", "model.activated"]
 LISTENER: dict[str, Any] = {
@@ -1189,4 +1210,6 @@ EXAMPLES: tuple[Example, ...] = (
     Example("list_problems", "Every code", answer={"data": [INSUFFICIENT]}),
     Example("get_problem", "One code", {"code": "insufficient_data"}, answer=INSUFFICIENT),
     Example("delete_entity", "The person wants to be forgotten", USER, status=204),
+    Example("list_erasures", "That they were", query={"limit": 1}, answer=_page(RECEIPT)),
+    Example("get_erasure", "And whether every store has followed", {"erasure_id": ERASURE}, answer=RECEIPT),
 )

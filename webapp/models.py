@@ -17,7 +17,7 @@ from tasks.imports import ImportOrder
 from webapp.answers import accepted, asker
 from webapp.auth import PREFIX
 from webapp.bodies import whole_body
-from webapp.context import identity, runtime, tenant_id
+from webapp.context import actor, runtime, tenant_id
 from webapp.contract import Blueprint
 from webapp.downloads import download
 from webapp.negotiate import ZIP
@@ -99,7 +99,7 @@ def import_base(query: dict[str, Any]) -> tuple[Version, int, dict[str, str]]:
         raise Refusal("unsupported_media_type", f"Send `Content-Type: {ZIP}`.")
     found = parcel(body, runtime().settings.max_body_bytes)
     order = ImportOrder(query["name"], found.spec, found.weights, found.recipe, query["activation"])
-    version, known = imports.import_base(runtime(), tenant_id(), order, _actor())
+    version, known = imports.import_base(runtime(), tenant_id(), order, actor())
     return version, 200 if known else 201, {"Location": f"{PREFIX}/models/{version.model_id}/versions/{version.semver}"}
 
 
@@ -239,7 +239,7 @@ def activate(told: dict[str, Any], model_id: str) -> Version:
             model_id,
             told["version"],
             reason=told["reason"],
-            actor=_actor(),
+            actor=actor(),
             if_match=_if_match(),
         )
 
@@ -251,12 +251,7 @@ def activate(told: dict[str, Any], model_id: str) -> Version:
 def rollback(told: dict[str, Any], model_id: str) -> Version:
     """Go back to the version that was active before; again, to the one before that"""
     with runtime().sessions.begin() as session:
-        return registry.rollback(session, tenant_id(), model_id, reason=told["reason"], actor=_actor())
-
-
-def _actor() -> str:
-    """Who moved the flag: the key, by its public part."""
-    return f"key:{identity().key_id}"
+        return registry.rollback(session, tenant_id(), model_id, reason=told["reason"], actor=actor())
 
 
 def _if_match() -> str | None:

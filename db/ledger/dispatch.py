@@ -20,7 +20,6 @@ class Bell:
     dispatch_no: int
     queue: str
     kind: str
-    label: str
 
 
 # A job's turn is its place in its own tenant's line, behind what that tenant already has running or rung: max-min fairness. A bell for one
@@ -47,14 +46,14 @@ WITH busy AS (
   WHERE coalesce(busy.n, 0) + next.before < tenants.max_running
   ORDER BY turn, priority, available_at, id LIMIT 2 * :free
 )
-SELECT jobs.id, jobs.dispatch_no + 1, jobs.queue, jobs.kind, jobs.label FROM jobs JOIN line USING (id)
+SELECT jobs.id, jobs.dispatch_no + 1, jobs.queue, jobs.kind FROM jobs JOIN line USING (id)
 WHERE jobs.state = 'queued' AND jobs.dispatched_at IS NULL
 ORDER BY line.turn, line.priority, line.available_at, line.id LIMIT :free FOR NO KEY UPDATE OF jobs SKIP LOCKED
 """
 _NEW = text(_TURNS.format(brings="CASE WHEN kind = 'predict' AND shape_key IS NOT NULL AND crashes = 0 THEN :joined ELSE 1 END"))
 
 _AGAIN = text("""
-SELECT id, dispatch_no + 1, queue, kind, label FROM jobs
+SELECT id, dispatch_no + 1, queue, kind FROM jobs
 WHERE queue = :queue AND state = 'queued' AND NOT cancel_requested
   AND dispatched_at < clock_timestamp() - make_interval(secs => :redispatch_s) AND id <> ALL(:lying)
 ORDER BY dispatched_at LIMIT :most FOR NO KEY UPDATE SKIP LOCKED

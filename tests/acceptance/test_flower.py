@@ -75,8 +75,7 @@ def test_what_it_saw_outlives_being_killed(api: Api, house: House, flower: httpx
     name, channels = next(iter(devices().items()))
     api.send(name, channels)
     order = {"entity": name, "recipe": "device-metric", "target": "system.cpuUsage", "spec": {"epochs": 1, "hidden_size": 8}}
-    api.done("/models/train", order)
-    seen = ("train", f"{name} system.cpuUsage")
+    seen = ("train", api.done("/models/train", order)["id"])
     until(lambda: seen in listed(flower), "it heard of the training")
     began = time.time()
     until(lambda: saved_at(house) > began, "it wrote it down")

@@ -173,17 +173,40 @@ def test_redis_knows_none(house: House, run: list[httpx.Response], secrets: dict
 
 
 def test_no_table_holds_one(house: House, run: list[httpx.Response], secrets: dict[str, str]) -> None:
-    def rows() -> Iterator[tuple[str, bytes]]:
+    tables = dict(rows_of(house))
+    assert ENTITY in tables["jobs"].decode()
+    assert found(secrets, iter(tables.items())) == {}
+
+
+def test_a_webhooks_secret_is_told_once_and_lies_in_its_row_alone(house: House, api: Api) -> None:
+    """It signs, so it is kept; and its receiver is not there, so its tries fail and are told of."""
+    made = api.ok(api.post("/webhooks", {"url": "https://nowhere.example/", "types": ["job.succeeded"]}))
+    here, theirs = f"/webhooks/{made['id']}", {"the webhook's": made["secret"].removeprefix("whsec_")}
+    api.ok(api.http.post(f"{here}/test"))
+    deadline = time.monotonic() + 30
+    while not (listed := api.get(f"{here}/deliveries")["data"])[0]["error"]:
+        assert time.monotonic() < deadline, listed
+        time.sleep(0.3)
+    answers = [str(api.get(path)).encode() for path in ("/webhooks", here, f"{here}/deliveries")]
+    refused = api.http.post("/webhooks", json={"url": f"https://127.0.0.1/{made['secret']}", "types": []})
+    assert refused.status_code == 422
+    logs = ((path.name, path.read_bytes()) for path in files(Path(house.folder)) if path.suffix == ".log")
+    assert found(theirs, (("answer", each) for each in answers)) == {}
+    assert found(theirs, logs) == {}
+    with redis.Redis.from_url(house.redis_url) as client:
+        assert found(theirs, kept_in_redis(client)) == {}
+    assert found(theirs, rows_of(house)) == {"webhooks": ["the webhook's"]}
+    api.http.delete(here)
+
+
+def rows_of(house: House) -> Iterator[tuple[str, bytes]]:
+    """The text of every table."""
+    url = make_url(house.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url) as connection:
         for (table,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall():
             whole = sql.SQL("SELECT coalesce(string_agg(t::text, ' '), '') FROM {} AS t").format(sql.Identifier(table))
             [(text,)] = connection.execute(whole).fetchall()
             yield table, text.encode()
-
-    url = make_url(house.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(url) as connection:
-        tables = dict(rows())
-    assert ENTITY in tables["jobs"].decode()
-    assert found(secrets, iter(tables.items())) == {}
 
 
 def test_flower_shows_none(house: House, run: list[httpx.Response], secrets: dict[str, str]) -> None:

@@ -79,7 +79,9 @@ def settle(house: House, tenant: str) -> Place:
     delivery = caller.post(f"/webhooks/{webhook}/test").json["id"]
     schedule = {"name": "nightly train", "every_s": 86_400, "template": {"train": {"entities": ["user-42"], "recipe": "health-daily"}}}
     made = caller.post("/schedules", schedule).json["id"]
-    news = {"schedule_id": made, "webhook_id": webhook, "delivery_id": delivery}
+    caller.put("/entities/forgotten")
+    erasure = caller.delete("/entities/forgotten").headers["Location"].rpartition("/")[2]
+    news = {"schedule_id": made, "webhook_id": webhook, "delivery_id": delivery, "erasure_id": erasure}
     place.names = {"entity": "user-42", "target": "rhr", "model_id": model, "semver": "1.0.0", "job_id": job, "code": "internal"} | news
     return place
 

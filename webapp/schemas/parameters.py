@@ -33,6 +33,10 @@ PATHS: Mapping[str, Told] = {
         "description": "Id of a job: `id` of the answer to a submission, or of a row of `GET /jobs`; that of the example is made up.",
         "schema": _SEGMENT,
     },
+    "erasure_id": {
+        "description": "Id of an erasure: the end of the `Location` that answers it; that of the example is made up.",
+        "schema": _SEGMENT,
+    },
     "webhook_id": {
         "description": "Id of a webhook, as `GET /webhooks` lists them; that of the example is made up.",
         "schema": _SEGMENT,
@@ -90,7 +94,7 @@ HEADERS: Mapping[str, Told] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 64},
     },
     "Location": {
-        "description": "Path of the job, or of what was made.",
+        "description": "Path of the job, of what was made, or of the receipt.",
         "schema": {"type": "string", "format": "uri-reference"},
     },
     "ETag": {"description": "Changes when the answer does.", "schema": {"type": "string", "pattern": '^(W/)?".*"$'}},

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
-from db import entities, erasures, forecasts, observations, registry
+from db import entities, erasures, forecasts, observations, receipts, registry
 from db.entities import ChannelInfo, Erased, Known
 from db.errors import NotFound
 from db.forecasts import Question
@@ -119,14 +119,37 @@ def test_delete_erases_everything_and_tells_the_orphans(sessions: Sessions) -> N
         forecasts.store(session, user.tenant_id, question, entity_id=user.id, job_id="j", data_until=rows.START, body={})
         tenant_id = user.tenant_id
     with sessions.begin() as session:
-        erased = entities.delete(session, tenant_id, "user-42")
-    assert erased.artefacts == {alone.artefact_sha256}
+        erased = entities.delete(session, tenant_id, "user-42", by="key:abc", request_id="req_1")
+    assert erased.artefacts == {alone.artefact_sha256, shared.artefact_sha256}, "that of a pruned version may lie there still"
+    receipt = erased.receipt
+    assert (receipt.erased_by, receipt.request_id, receipt.done_at) == ("key:abc", "req_1", None)
+    assert receipt.entity_sha256 == receipts.hashed(receipt.id, "user-42")
+    assert receipt.erased == {
+        "entities": 1,
+        "channels": 1,
+        "observations": 2,
+        "models": 1,
+        "versions": 3,
+        "activations": 3,
+        "forecasts": 1,
+        "jobs": 0,
+        "idempotency_keys": 0,
+        "artefacts": 2,
+    }
     assert erasures.questions(erased.erasure) == [question]
     with sessions.begin() as session:
         with pytest.raises(NotFound):
             entities.get(session, tenant_id, "user-42")
         left = {name: session.scalar(select(func.count()).select_from(table)) for name, table in Base.metadata.tables.items()}
-        assert {name for name, count in left.items() if count} == {"tenants", "entities", "models", "versions", "activations", "erasures"}
+        assert {name for name, count in left.items() if count} == {
+            "tenants",
+            "entities",
+            "models",
+            "versions",
+            "activations",
+            "erasures",
+            "receipts",
+        }
         assert left["entities"] == left["models"] == left["versions"] == 1
         assert session.scalars(select(Activation.model_id)).all() == [other.id]
 

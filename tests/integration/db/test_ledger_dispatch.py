@@ -44,8 +44,8 @@ def tenants_of(sessions: Sessions, bells: list[str]) -> Counter[str]:
 
 
 def test_a_bell_names_its_job_and_its_ring(sessions: Sessions) -> None:
-    job_id = desk.queued(sessions, desk.tenant(sessions), label="user-42 rhr")
-    assert due(sessions) == [Bell(job_id, 1, "train", "train", "user-42 rhr")]
+    job_id = desk.queued(sessions, desk.tenant(sessions))
+    assert due(sessions) == [Bell(job_id, 1, "train", "train")]
     assert due(sessions, queue="interactive") == []
     ring(sessions)
     row = desk.job(sessions, job_id)

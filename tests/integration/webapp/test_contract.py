@@ -188,6 +188,7 @@ GENERAL: Mapping[str, Provoked] = {
     "model_not_found": _naming("model_id", "mdl_none"),
     "version_not_found": _naming("semver", "9.9.9"),
     "job_not_found": _naming("job_id", "job_none"),
+    "erasure_not_found": _naming("erasure_id", "ers_none"),
     "webhook_not_found": _naming("webhook_id", "whk_none"),
     "delivery_not_found": _naming("delivery_id", "msg_none"),
     "schedule_not_found": _naming("schedule_id", "sch_none"),

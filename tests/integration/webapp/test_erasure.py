@@ -57,8 +57,13 @@ def told(house: House) -> list[str]:
 def test_nothing_of_it_is_left(house: House, alice: Caller) -> None:
     jobs = live(house, alice)
     assert len(told(house)) > 5
-    assert alice.delete(f"/entities/{ALICE}").status_code == 204
+    answer = alice.delete(f"/entities/{ALICE}", headers={"X-Request-Id": "forget-alice"})
+    assert answer.status_code == 204
     assert told(house) == []
+    receipt = alice.get(answer.headers["Location"].removeprefix(API)).json
+    assert (receipt["request_id"], receipt["erased_by"]) == ("forget-alice", f"key:{alice.key.split('_')[1]}")
+    assert receipt["erased"]["jobs"] == 4
+    assert ALICE not in str(receipt)
     for job in jobs:
         assert ALICE not in alice.get(f"/jobs/{job}").text
     assert told(house) == []
@@ -90,14 +95,14 @@ def test_an_item_that_ended_before_and_is_told_after_is_not(house: House, alice:
     """The item is mirrored, then comes the erasure, then its batch would be told."""
     batch = alice.post("/models/train", {"entities": [ALICE, "bob"], "recipe": "health-daily"}).json["id"]
     items = {item["entity"]: item["id"] for item in alice.get(f"/jobs/{batch}/items").json["data"]}
-    tell = status._tell_parent
+    tell = status._tell_parents
 
     def late(*about: Any) -> None:
-        monkeypatch.setattr(status, "_tell_parent", tell)
+        monkeypatch.setattr(status, "_tell_parents", tell)
         assert alice.delete(f"/entities/{ALICE}").status_code == 204
         tell(*about)
 
-    monkeypatch.setattr(status, "_tell_parent", late)
+    monkeypatch.setattr(status, "_tell_parents", late)
     house.fail(alice, items[ALICE], lacking(ALICE))
     assert told(house) == []
     house.fail(alice, items["bob"], lacking("bob"))

@@ -136,7 +136,7 @@ def test_lines_and_csv_are_shown_as_they_are(house: House, me: Caller) -> None:
 
 def learn(shown: Any, real: Any, known: dict[str, str]) -> None:
     """The ids that the examples show are made up. Note which real one stands in the place of each."""
-    if isinstance(shown, str) and isinstance(real, str) and shown[:4] in ("job_", "mdl_", "whk_", "msg_", "sch_"):
+    if isinstance(shown, str) and isinstance(real, str) and shown[:4] in ("job_", "mdl_", "whk_", "msg_", "sch_", "ers_"):
         known.setdefault(shown, real)
     if isinstance(shown, dict) and isinstance(real, dict):
         for name in shown.keys() & real.keys():

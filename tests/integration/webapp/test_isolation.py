@@ -12,7 +12,9 @@ from tests.support.contract import Contract, Operation, contract_of
 from tests.support.web import Caller, House, days
 
 #: Parameters and members of bodies that name a thing of a tenant, or hold such a name. A list of such names is one, too.
-NAMES = {"entity", "entities", "model_id", "semver", "job_id", "schedule_id", "target", "base", "webhook_id", "delivery_id", "template"}
+NAMES = {"entity", "entities", "model_id", "semver", "job_id", "schedule_id", "target", "base", "template"} | {
+    *("webhook_id", "delivery_id", "erasure_id")
+}
 #: Those that name nothing of anybody's alone. What a model or a version is called means something only beside an entity or a model.
 PLAIN = {
     *("limit", "cursor", "kind", "state", "wait", "channel", "from", "to", "recipe", "name", "code"),
@@ -49,7 +51,7 @@ PLAIN = {
 #: Making something under a name is everyone's right: names of entities are each tenant's own.
 OWN = {"put_entity", "post_observations", "import_base"}
 #: Operations that name nothing: lists of one's own things, and what is the same for all.
-LISTS = {"list_entities", "list_models", "list_jobs", "list_webhooks", "list_schedules"}
+LISTS = {"list_entities", "list_models", "list_jobs", "list_webhooks", "list_schedules", "list_erasures"}
 #: Of one the body is no JSON, and the name in its query is a new thing's; the other names a thing of nobody's.
 MAKES = {"import_base", "create_webhook"}
 SAME_FOR_ALL = {"list_recipes"}
