@@ -36,6 +36,7 @@ PLAIN = {
         "severity",
         "future",
         "source",
+        "sink",
         "url",
         "types",
         "cron",
