@@ -161,7 +161,7 @@ def test_parquet_with_times_in_its_index(tmp_path: Path, name: str | None) -> No
 
 
 def test_packed_csv_is_unpacked_and_its_entity_named_without_the_endings(tmp_path: Path) -> None:
-    (tmp_path / "host.a.csv.gz").write_bytes(gzip.compress(b"at;x\n2026-01-01T12:00Z;1\n"))
+    (tmp_path / "host.a.csv.gz").write_bytes(gzip.compress(b"at;x\n2026-01-01T12:00Z;1\n", mtime=0))
     assert observed(frames.read(tmp_path / "host.a.csv.gz")) == [("host.a", "x", NOON, 1)]
 
 
@@ -171,7 +171,7 @@ def test_packed_csv_is_unpacked_and_its_entity_named_without_the_endings(tmp_pat
         ("a.parquet", b"PAR1 and then nothing of the kind", "a.parquet: it cannot be read"),
         ("a.csv", b"\xff\xfe\x00\x01\x80", "a.csv: it"),
         ("a.csv.gz", b"not packed at all", "a.csv.gz: it cannot be read"),
-        ("a.csv.gz", gzip.compress(b"at,x\n2026-01-01,1\n" * 999)[:-20], "a.csv.gz: it cannot be read"),
+        ("a.csv.gz", gzip.compress(b"at,x\n2026-01-01,1\n" * 999, mtime=0)[:-20], "a.csv.gz: it cannot be read"),
         ("a.xlsx", b"PK", r"a.xlsx: its kind is not known; known are .csv"),
         ("series", b"at,x\n", "its kind is not known"),
     ],
