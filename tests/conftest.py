@@ -19,14 +19,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     campaign.addoption("--minutes", type=float, default=1.0, help="how long everything fails")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name, which would otherwise come before this one
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For runs with several processes: the tests of one file stay together, and so do all that bring up a whole house."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in ("acceptance", "chaos") else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """A real Postgres and a real Redis."""
