@@ -261,6 +261,8 @@ LOOSE = {
     ("forecasts", "job_id"): "so does a forecast",
     ("anomalies", "job_id"): "and an anomaly",
     ("jobs", "retry_of"): "so does a retry, and a finished row can never be changed to forget it",
+    ("receipts", "erasure_id"): "that row goes once Redis has forgotten, which is how the receipt knows",
+    ("receipts", "request_id"): "a request is no row",
 }
 
 
