@@ -21,6 +21,7 @@ from db.session import make_engine
 from tasks.problems import CATALOGUE, problem
 from tests.support.asking import Place, settle
 from tests.support.contract import Contract, Operation, contract_of
+from tests.support.follower import follower
 from tests.support.servers import Servers, database
 from tests.support.watched import judge, learn
 from tests.support.web import House, make_house, make_runtime
@@ -49,18 +50,24 @@ class World:
 @pytest.fixture(scope="module")
 def houses(shared_engine: Engine, live: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, House]]:
     folder: Path = tmp_path_factory.mktemp("shelf")
+    sources = folder / "sources.toml"
 
     def house(engine: Engine, **changes: Any) -> House:
         return make_house(make_runtime(engine, live.redis_url, **{"model_dir": folder} | changes))
 
-    with database(live.database_url) as bare_url:
+    with database(live.database_url) as bare_url, follower(live.database_url) as there:
         bare = make_engine(bare_url)
+        watched = 'cpu_usage = "temp_f"\nmemory_usage_percent = "rh"\n'
+        torn = (there.toml("torn") + watched).replace("temp_f", "no_such_column")
+        sources.write_text(torn + there.toml("away").replace("/test_", "/gone_") + watched)
+        abroad = house(shared_engine, sources_file=str(sources), source_timeout_s=5.0)
         yield {
             "plain": house(shared_engine),
             "small": house(shared_engine, max_body_bytes=1024),
             "hurried": house(shared_engine, rate_limit_per_minute=1),
             "full": house(shared_engine, max_queue=0),
-            "crowded": house(shared_engine, max_streams=0),
+            "crowded": house(shared_engine, max_streams=0, max_inflows=0),
+            "abroad": abroad,
             "unheard": house(shared_engine, tenant_max_webhooks=0),
             "tidy": house(shared_engine, tenant_max_schedules=1),
             "narrow": house(shared_engine, tenant_max_streams=0),
@@ -68,6 +75,7 @@ def houses(shared_engine: Engine, live: Servers, tmp_path_factory: pytest.TempPa
             "lost": house(create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")),
         }
         bare.dispose()
+        abroad.runtime.sources.close()
 
 
 @pytest.fixture
@@ -168,6 +176,23 @@ def _naming(name: str, value: str) -> Provoked:
     return provoke
 
 
+def _reading(source: str) -> Provoked:
+    """Of rows that lie elsewhere."""
+
+    def provoke(world: World, operation: Operation, place: Place) -> TestResponse:
+        asked = place.asked(operation)
+        if operation.method == "get":
+            return world.ask("abroad", operation, place, query={**asked.query, "source": source})
+        return world.ask("abroad", operation, place, body={**asked.body, "source": source}, headers={})
+
+    return provoke
+
+
+def _flowing_in(world: World, operation: Operation, place: Place) -> TestResponse:
+    line = json.dumps({"at": "2026-10-11T06:00:00Z", "rhr": 57})
+    return world.ask("crowded", operation, place, body=line, media_type="application/x-ndjson")
+
+
 GENERAL: Mapping[str, Provoked] = {
     "unauthenticated": _without_key,
     "forbidden_scope": _without_scope,
@@ -182,6 +207,8 @@ GENERAL: Mapping[str, Provoked] = {
     "queue_saturated": _saturated,
     "internal": _in_house("bare"),
     "unavailable": _in_house("lost"),
+    "source_unavailable": _reading("away"),
+    "source_unreadable": _reading("torn"),
     "too_many_streams": _in_house("narrow"),
     "streams_saturated": _in_house("crowded"),
     "entity_not_found": _naming("entity", "nobody"),
@@ -349,6 +376,7 @@ _NEVER = {"entity": "server-7", "from": "2030-01-01"}
 _NO_VERSION = {"target": "asleep_min"}
 #: By operation and code, and by status where a code has two.
 OWN: Mapping[tuple[str, str], Provoked] = {
+    ("post_observations", "streams_saturated"): _flowing_in,
     ("train", "insufficient_data"): _too_little,
     ("train", "model_not_found"): _based_on({"model": "mdl_none"}),
     ("train", "version_not_found"): _based_on({"model": "{model_id}", "version": "9.9.9"}),
