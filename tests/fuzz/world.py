@@ -81,6 +81,12 @@ def _job(me: Caller, path: str, body: Mapping[str, Any]) -> str:
     return str(answer.json["id"])
 
 
+def _erased(me: Caller) -> str:
+    """Id of the receipt of one that was erased."""
+    assert me.put("/entities/gone").status_code == 200
+    return me.delete("/entities/gone").headers["Location"].rpartition("/")[2]
+
+
 def _real(me: Caller, model: str, versions: tuple[str, ...], jobs: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
     daily = {"name": "daily", "every_s": 86_400, "template": {"train": TRAIN}}
     schedule = me.post("/schedules", daily).json["id"]
@@ -99,6 +105,7 @@ def _real(me: Caller, model: str, versions: tuple[str, ...], jobs: tuple[str, ..
         "version": versions,
         "job_id": jobs,
         "schedule_id": (schedule,),
+        "erasure_id": (_erased(me),),
         "webhook_id": (webhook,),
         "delivery_id": tuple(me.post(f"/webhooks/{webhook}/test").json["id"] for _ in range(3)),
         "url": ("https://backend.example/", "https://10.0.0.1/", "http://backend.example/"),
