@@ -17,7 +17,7 @@ from ml.anomaly.detector import Detector
 from ml.anomaly.spec import DetectorSpec
 from ml.anomaly.watch import detect, score_rows, train_detector
 from ml.errors import ArtefactCorrupt, NewerRelease
-from ml.shelf import MANIFEST, Saved
+from ml.shelf import FORMAT, MANIFEST, Saved
 from tests.support import series
 
 RAW = series.seasonal(300) | {"other": series.random_walk(300)["value"]}
@@ -154,7 +154,7 @@ def test_what_another_release_wrote_under_the_same_format_is_read(
 
 def test_a_newer_format_is_not_called_damaged(saved: Saved, tmp_path: Path) -> None:
     with pytest.raises(NewerRelease):
-        load_detector(tmp_path, foreign(tmp_path, saved, lambda about: about.update(format=2), same))
+        load_detector(tmp_path, foreign(tmp_path, saved, lambda about: about.update(format=FORMAT + 1), same))
 
 
 def test_a_foreign_artefact_that_fits_is_read(saved: Saved, tmp_path: Path) -> None:
