@@ -22,6 +22,9 @@ from webapp.schemas.fields import NAME_LENGTH, YEARS, moment, name_fault
 MOST_VALUES = 20_000_000
 #: Most channels that one request may name.
 MOST_CHANNELS = 1_000
+#: Most rows of one request that may be passed over: a body of nothing else would keep this process busy for nothing.
+MOST_REJECTED = 100_000
+MOST_BLANK = 1_000_000
 #: Values after which other requests of this process get a turn.
 TURN = 2_000
 
@@ -61,6 +64,8 @@ class Delivery:
 
     def _reject(self, reason: Fault) -> None:
         self.rejected += 1
+        if self.rejected > MOST_REJECTED:
+            raise invalid(*self.faults)
         if len(self.faults) < LISTED:
             self.faults.append(reason)
 
@@ -75,12 +80,15 @@ def delivery(mimetype: str, body: IO[bytes]) -> Delivery:
 
 
 def _not_empty(found: Iterator[str]) -> Iterator[str]:
-    """Lines of which one at least is not blank."""
-    blank = True
+    """Lines of which one at least is not blank, and not too many are."""
+    blank, told = 0, False
     for line in found:
-        blank = blank and not line.strip()
+        if line.strip():
+            told = True
+        elif (blank := blank + 1) > MOST_BLANK:
+            raise Refusal("body_too_large", f"One request may bring {MOST_BLANK} blank lines.")
         yield line
-    if blank:
+    if not told:
         raise Refusal("malformed_request", "The body is empty.")
 
 

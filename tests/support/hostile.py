@@ -96,6 +96,7 @@ WRITES: Mapping[tuple[str, str], Write] = {
                 "spec": SPEC,
                 "activation": "auto",
                 "look_back_hours": 10_000.5,
+                "source": "stored",
                 "metadata": OWN,
             },
             {"entities": ["u"], "recipe": "health-daily"},
@@ -115,6 +116,7 @@ WRITES: Mapping[tuple[str, str], Write] = {
                 "spec": SPEC,
                 "activation": "auto",
                 "look_back_hours": 10_000.5,
+                "source": "stored",
                 "metadata": OWN,
             },
             {"name": "hearts", "selector": {"kind": "user", "has_channel": "rhr", "attributes": OWN}, "recipe": "health-daily"},
@@ -125,14 +127,24 @@ WRITES: Mapping[tuple[str, str], Write] = {
     ("POST", "/predict"): Write(
         "/predict",
         (
-            {"entity": "u", "target": "rhr", "horizon": 3, "level": 0.75, "version": "1.0.0", "future": {}, "metadata": OWN},
+            {
+                "entity": "u",
+                "target": "rhr",
+                "horizon": 3,
+                "level": 0.75,
+                "version": "1.0.0",
+                "future": {},
+                "source": "stored",
+                "sink": None,
+                "metadata": OWN,
+            },
             {"entity": "u", "target": "rhr", "horizon": 3, "version": "1.1.0", "future": AHEAD},
         ),
     ),
     ("POST", "/predict/batch"): Write(
         "/predict/batch",
         (
-            {"entities": ["u"], "targets": ["rhr"], "horizon": 3, "level": 0.75, "metadata": OWN},
+            {"entities": ["u"], "targets": ["rhr"], "horizon": 3, "level": 0.75, "source": "stored", "sink": None, "metadata": OWN},
             {"entity": "u", "targets": ["rhr"]},
             {"selector": {"kind": "user", "has_channel": "rhr", "attributes": OWN}, "targets": ["rhr"]},
         ),
@@ -149,6 +161,7 @@ WRITES: Mapping[tuple[str, str], Write] = {
                 "scenarios": [{"name": "s", "changes": [CHANGE]}],
                 "bounds": "warn",
                 "include_baseline": True,
+                "source": "stored",
                 "metadata": OWN,
             },
             {
@@ -171,6 +184,7 @@ WRITES: Mapping[tuple[str, str], Write] = {
                 "spec": SPEC,
                 "folds": 2,
                 "look_back_hours": 10_000.5,
+                "source": "stored",
                 "metadata": OWN,
             },
             {"entity": "u", "target": "rhr", "version": "1.0.0", "from": "2026-01-10T00:00:00Z", "to": "2026-03-20T00:00:00Z"},
@@ -187,6 +201,7 @@ WRITES: Mapping[tuple[str, str], Write] = {
                 "spec": DETECTOR_SPEC,
                 "activation": "auto",
                 "look_back_hours": 10_000.5,
+                "source": "stored",
                 "metadata": OWN,
             },
         ),
@@ -194,7 +209,7 @@ WRITES: Mapping[tuple[str, str], Write] = {
     ("POST", "/anomalies/detect"): Write(
         "/anomalies/detect",
         (
-            {"entity": "u", "model": "anomaly", "version": "1.0.0", "hours": 48.5, "metadata": OWN},
+            {"entity": "u", "model": "anomaly", "version": "1.0.0", "hours": 48.5, "source": "stored", "metadata": OWN},
             {"entity": "u", "from": "2026-01-10T00:00:00Z", "to": "2026-03-20T00:00:00Z"},
         ),
     ),
@@ -263,6 +278,7 @@ OTHERS: Mapping[type, tuple[Any, ...]] = {
     bool: (0, 1, 0.0, 1.5, "true", "", [], {}),
     list: (True, 0, 1.5, "x", "", {}, {"0": "x"}),
     dict: (True, 0, 1.5, "x", "", [], [{}]),
+    type(None): (True, False, 0, 1.5, [], {}, ["x"]),  # a name that may be left out
 }
 #: Texts that are no moment.
 NO_MOMENTS = (

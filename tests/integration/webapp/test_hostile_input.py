@@ -313,6 +313,7 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "recipe": NO_NAMES,
     "severity": NO_WORDS,
     "target": NO_NAMES,
+    "source": NO_NAMES,
 }
 #: An entity's kind is any text.
 OPEN_KIND = ("", "%00", "%0A", "x" * 51)
@@ -326,17 +327,16 @@ def queries(house: House) -> Iterator[tuple[str, str]]:
                 yield path.removeprefix(API), parameter["name"]
 
 
+def _real(ids: dict[str, str]) -> dict[str, str]:
+    """What stands in the paths of reads."""
+    named = {f"{name}_id": ids[name] for name in ("model", "job", "schedule", "webhook")}
+    return named | {"entity": "u", "target": "rhr", "semver": "1.0.0"}
+
+
 def test_every_query_parameter(watch: Watch, house: House, trained: Caller, ids: dict[str, str]) -> None:
     asked = list(queries(house))
     assert {name for _, name in asked} <= QUERIES.keys()
-    real = {
-        "entity": "u",
-        "model_id": ids["model"],
-        "job_id": ids["job"],
-        "schedule_id": ids["schedule"],
-        "target": "rhr",
-        "semver": "1.0.0",
-    }
+    real = _real(ids)
     for path, name in asked:
         needed = {"recipe": "health-daily"} if path.endswith("/readiness") else {}
         for value in OPEN_KIND if (path, name) == ("/entities", "kind") else QUERIES[name]:
@@ -347,14 +347,7 @@ def test_every_query_parameter(watch: Watch, house: House, trained: Caller, ids:
 
 
 def test_unknown_and_repeated_query_parameters(watch: Watch, house: House, trained: Caller, ids: dict[str, str]) -> None:
-    real = {
-        "entity": "u",
-        "model_id": ids["model"],
-        "job_id": ids["job"],
-        "schedule_id": ids["schedule"],
-        "target": "rhr",
-        "semver": "1.0.0",
-    }
+    real = _real(ids)
     for path, name in queries(house):
         needed = "recipe=health-daily&" if path.endswith("/readiness") and name != "recipe" else ""
         value = {"limit": "5", "wait": "0", "recipe": "health-daily"}.get(name, "x")
@@ -535,7 +528,10 @@ def test_credentials(engine: Engine, me: Caller) -> None:
     before = contents(engine)
     for value in CREDENTIALS:
         for (method, _), write in WRITES.items():
-            path, body = API + write.path.format(model="m", job="j", schedule="s"), dict(write.bodies[0]) if write.bodies else None
+            path, body = (
+                API + write.path.format(model="m", job="j", schedule="s", webhook="w", delivery="d"),
+                dict(write.bodies[0]) if write.bodies else None,
+            )
             answer = me.client.open(path, method=method, headers={"Authorization": value}, json=body)
             assert (answer.status_code, answer.json["code"]) == (401, "unauthenticated"), (method, path, answer.text)
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
