@@ -142,7 +142,7 @@ def test_imports_of_the_same_new_entities_at_once_do_not_deadlock(sessions: Sess
     rows.at_once(*[lambda seed=seed: deliver(seed) for seed in range(6)])
     with sessions.begin() as session:
         found = entities.select(session, user.tenant_id, has_channel="a")
-        assert [e.data_rev for e in found] == [6] * 20
+        assert [entities.get(session, user.tenant_id, each.name).data_rev for each in found] == [6] * 20
 
 
 MOMENTS = st.integers(0, 5).map(lambda days: START + days * DAY)

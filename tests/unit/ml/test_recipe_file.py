@@ -73,5 +73,5 @@ def test_a_fault_names_the_table_the_field_and_the_fix(content: str, field: str,
 
 def test_the_example_in_the_manual_works() -> None:
     manual = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
-    [content] = re.findall(r"```toml\n(.*?)```", manual, re.DOTALL)
-    assert content.strip() == BOILER.strip()
+    shown = [content.strip() for content in re.findall(r"```toml\n(.*?)```", manual, re.DOTALL)]
+    assert BOILER.strip() in shown
