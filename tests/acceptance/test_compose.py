@@ -81,7 +81,7 @@ def test_a_job_lives_its_whole_life_and_nobody_is_refused_anything(fleet: Host, 
             assert any(line.startswith("event:") for line in events.iter_lines()), "what happened to it is told again"
         version = f"/models/{trained['result']['model']}/versions/1.0.0"
         assert api.http.get(f"{version}/artefact").status_code == 200, "read from the workers' folder"
-        _flower_sees(fleet, first)
+        _flower_sees(fleet, trained["id"])
         assert api.http.delete(f"/entities/{first}").status_code < 300
     assert httpx.get(f"{url}/queues").status_code == 200
     assert "fleetcast_redis_up 1" in httpx.get(f"{url}/metrics").text
@@ -92,7 +92,7 @@ def test_a_job_lives_its_whole_life_and_nobody_is_refused_anything(fleet: Host, 
     assert log == [], "every process may do what it does"
 
 
-def _flower_sees(fleet: Host, entity: str) -> None:
+def _flower_sees(fleet: Host, job: str) -> None:
     url = f"http://127.0.0.1:{fleet.changes['FLOWER_PORT']}"
     user, password = (fleet.secrets / "flower_basic_auth").read_text().split(":")
     assert httpx.get(f"{url}/api/workers").status_code == 401, "not without the password, which is in a file"
@@ -101,7 +101,7 @@ def _flower_sees(fleet: Host, entity: str) -> None:
         assert {name.split("@")[0] for name in workers} == {"interactive", "train"}
         assert all(worker["active_queues"] for worker in workers.values()), "they answered what it asked them"
         tasks = {(task["name"], task["args"]) for task in flower.get("/api/tasks").json().values()}
-        assert ("train", f"{entity} system.cpuUsage") in tasks
+        assert ("train", job) in tasks
         lengths = flower.get("/api/queues/length").json()["active_queues"]
         assert {queue["name"] for queue in lengths} == {"interactive", "batch", "train"}
 
