@@ -106,7 +106,8 @@ def _held(session: Session, model_ids: Collection[str]) -> set[str]:
 
 
 def _upsert(judged: Sequence[Judged]) -> sa.Insert:
-    given = insert(Drift).values([asdict(each) for each in judged])
+    moment = {"since": sa.func.statement_timestamp(), "judged_at": sa.func.statement_timestamp()}
+    given = insert(Drift).values([asdict(each) | moment for each in judged])
     new = given.excluded
     same = sa.and_(Drift.verdict == new.verdict, Drift.version_id == new.version_id)
     told = {name: new[name] for name in ("version_id", "data_rev", "verdict", "error_ratio", "findings", "judged_at")}

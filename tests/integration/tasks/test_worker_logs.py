@@ -22,7 +22,7 @@ WORDS = ("--app", "tasks", "worker", "--include", "tasks.worker", "--queues", "t
 ALONE = ("--without-gossip", "--without-mingle")
 
 
-def until(met: Callable[[], object], log: Path, seconds: float = 60) -> None:
+def until(met: Callable[[], object], log: Path, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < deadline, log.read_text()
