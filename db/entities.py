@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from db import erasures, receipts
+from db import audit, erasures, receipts
+from db.audit import OPERATOR, By
 from db.errors import NotFound
 from db.ledger.moves import move
 from db.models import (
@@ -165,8 +166,8 @@ def channels_named(session: Session, wanted: Collection[tuple[int, str]]) -> dic
     return {(channel.entity_id, channel.name): channel for channel in session.scalars(asked)}
 
 
-def delete(session: Session, tenant_id: str, name: str, *, by: str = "operator", request_id: str | None = None) -> Erased:
-    """Erase the entity and all that hangs on it; its jobs stay, and tell nothing of it any more. `by`, `request_id`: for the receipt."""
+def delete(session: Session, tenant_id: str, name: str, *, by: By = OPERATOR) -> Erased:
+    """Erase the entity and all that hangs on it; its jobs stay, and tell nothing of it any more. `by`: for the receipt and the audit."""
     entity = get(session, tenant_id, name)
     _lock_what_goes(session, entity)
     erasure = erasures.begin(session, entity)
@@ -180,7 +181,8 @@ def delete(session: Session, tenant_id: str, name: str, *, by: str = "operator",
     session.flush()
     kept = sa.select(Version.artefact_sha256).where(Version.artefact_sha256.in_(orphans), Version.pruned_at.is_(None))
     orphans -= set(session.scalars(kept))
-    receipt = receipts.write(session, entity, erased | scrubbed, erasure, orphans, erased_by=by, request_id=request_id)
+    receipt = receipts.write(session, entity, erased | scrubbed, erasure, orphans, by)
+    audit.write(session, tenant_id, audit.ENTITY_ERASED, receipt.id, by)
     return Erased(orphans, erasure, receipt)
 
 

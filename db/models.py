@@ -610,6 +610,26 @@ class Receipt(Base):
     )
 
 
+class AuditEntry(Base):
+    """That somebody did something that a tenant must be able to trace. It names no entity, and the trigger `audit_stands` keeps it."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    #: As `key.revoked`; `db.audit` lists them all.
+    action: Mapped[str]
+    #: Id of what it was done to: a key, a model, a receipt of an erasure, a webhook, a schedule.
+    subject: Mapped[str]
+    #: The key by its public part, or `operator`.
+    actor: Mapped[str]
+    #: None of what was done at the command line.
+    request_id: Mapped[str | None]
+    #: Ids, numbers of versions, scopes, ends of keys.
+    about: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    __table_args__ = (UniqueConstraint("tenant_id", "id"), Index("audit_at", "at"))
+
+
 class Webhook(Base):
     """An address of a tenant's that is told of what happens: which types of it, and the secret that signs the telling."""
 
@@ -703,6 +723,29 @@ END $$"""
     return function, trigger
 
 
+#: The setting by which the sweep of retention says, for its transaction, how many days entries are kept.
+AUDIT_KEPT = "fleetcast.audit_kept_days"
+
+
+def audit_trigger() -> tuple[str, str]:
+    """The function and the trigger that refuse every change of an entry of the audit, and its deletion before its time.
+
+    Deleted is what is older than the days that the transaction names (AUDIT_KEPT), and what a deleted tenant leaves.
+    """
+    function = f"""
+CREATE FUNCTION audit_stands() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'DELETE' AND (
+    OLD.at < clock_timestamp() - make_interval(days => nullif(current_setting('{AUDIT_KEPT}', true), '')::int)
+    OR NOT EXISTS (SELECT FROM tenants WHERE id = OLD.tenant_id)
+  ) THEN
+    RETURN OLD;
+  END IF;
+  RAISE EXCEPTION 'entry % of the audit stands', OLD.id USING ERRCODE = 'check_violation';
+END $$"""
+    return function, "CREATE TRIGGER audit_stands BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION audit_stands()"
+
+
 #: What a tenant may hold and holds, and how many wait in a queue. The tenant's row stays locked until the transaction ends.
 ROOM_FOR_JOBS = """
 CREATE FUNCTION room_for_jobs(of_tenant text, in_queue text, OUT allowed integer, OUT held bigint, OUT waiting bigint)
@@ -717,5 +760,6 @@ BEGIN
 END $$"""
 
 
-for _statement in (*transition_trigger(), ROOM_FOR_JOBS):
-    event.listen(Job.__table__, "after_create", DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
+for _table, _statements in ((Job.__table__, (*transition_trigger(), ROOM_FOR_JOBS)), (AuditEntry.__table__, audit_trigger())):
+    for _statement in _statements:
+        event.listen(_table, "after_create", DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]

@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import ColumnElement, Table, exists, func, select, update
 from sqlalchemy.orm import Session
 
+from db.audit import By
 from db.errors import NotFound
-from db.models import Attempt, Base, Entity, Erasure, IdempotencyKey, Job, Receipt, Schedule, ScheduleRun, Webhook, new_id
+from db.models import Attempt, AuditEntry, Base, Entity, Erasure, IdempotencyKey, Job, Receipt, Schedule, ScheduleRun, Webhook, new_id
 
 #: Receipts that one round takes up. What is left waits for the next.
 LIMIT = 100
@@ -25,6 +26,7 @@ STAYING: Mapping[str, str] = {
     ScheduleRun.__tablename__: "scrubbed of what went wrong",
     Erasure.__tablename__: "ids that Redis is to forget",
     Receipt.__tablename__: "counts, and its hashed name",
+    AuditEntry.__tablename__: "ids, numbers of versions and scopes; of its erasure the receipt's id",
 }
 
 
@@ -57,24 +59,15 @@ def count(session: Session, entity: Entity) -> dict[str, int]:
     return {name: number for name, number in row._mapping.items() if number}
 
 
-def write(
-    session: Session,
-    entity: Entity,
-    erased: Mapping[str, int],
-    erasure: Erasure,
-    artefacts: Collection[str],
-    *,
-    erased_by: str,
-    request_id: str | None,
-) -> Receipt:
+def write(session: Session, entity: Entity, erased: Mapping[str, int], erasure: Erasure, artefacts: Collection[str], by: By) -> Receipt:
     """Of an erasure in this very transaction."""
     id_ = new_id("ers")
     receipt = Receipt(
         id=id_,
         tenant_id=entity.tenant_id,
         entity_sha256=hashed(id_, entity.name),
-        erased_by=erased_by,
-        request_id=request_id,
+        erased_by=by.actor,
+        request_id=by.request_id,
         erased={**erased, "artefacts": len(artefacts)},
         erasure_id=erasure.id,
         artefacts=sorted(artefacts),

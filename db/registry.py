@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session, defer
 
-from db import deliveries
+from db import audit, deliveries
+from db.audit import OPERATOR, By
 from db.errors import Conflict, NoActiveVersion, NotFound, Stale
 from db.models import Activation, Entity, Json, Model, Version, new_id
 from db.session import ask, together
@@ -197,7 +198,7 @@ def _as_recent(new: NewVersion, current: Version) -> bool:
 
 
 def activate(
-    session: Session, tenant_id: str, model_id: str, semver: str, *, reason: str | None, actor: str, if_match: str | None = None
+    session: Session, tenant_id: str, model_id: str, semver: str, *, reason: str | None, by: By, if_match: str | None = None
 ) -> Version:
     """Make a version the active one. All is checked before anything is switched. `if_match`: the version the caller thinks is active."""
     model = _lock(session, tenant_id, model_id)
@@ -208,11 +209,11 @@ def activate(
     if if_match is not None and (current is None or current.semver != if_match):
         raise Stale(f"Active is {current.semver if current else 'none'}, not {if_match}.")
     if chosen is not current:
-        _move(session, current, chosen, kind="activate", reason=reason, actor=actor)
+        _move_by_hand(session, current, chosen, kind="activate", reason=reason, by=by)
     return chosen
 
 
-def rollback(session: Session, tenant_id: str, model_id: str, *, reason: str | None, actor: str) -> Version:
+def rollback(session: Session, tenant_id: str, model_id: str, *, reason: str | None, by: By) -> Version:
     """Back to the version that was active before the present one; again, to the one before that. Pruned ones are passed over."""
     model = _lock(session, tenant_id, model_id)
     current = _active(session, model)
@@ -220,7 +221,7 @@ def rollback(session: Session, tenant_id: str, model_id: str, *, reason: str | N
     kept = {v.semver: v for v in session.scalars(unpruned, execution_options=_FRESH)}
     for semver in _before(session, model):
         if semver in kept and kept[semver] is not current:
-            _move(session, current, kept[semver], kind="rollback", reason=reason, actor=actor)
+            _move_by_hand(session, current, kept[semver], kind="rollback", reason=reason, by=by)
             return kept[semver]
     raise Conflict("conflicting_activation", "No earlier version to go back to.")
 
@@ -247,12 +248,14 @@ def prune(session: Session, tenant_id: str, model_id: str, keep: int) -> list[Ve
     return surplus
 
 
-def delete_version(session: Session, tenant_id: str, model_id: str, semver: str) -> Version:
+def delete_version(session: Session, tenant_id: str, model_id: str, semver: str, *, by: By = OPERATOR) -> Version:
     """Prune one version by hand. Its row stays, so that its number is never given out again."""
     _lock(session, tenant_id, model_id)
     doomed = version(session, tenant_id, model_id, semver)
     if doomed.active:
         raise Conflict("model_is_active", f"Version {semver} is active; activate another one first.")
+    if doomed.pruned_at is None:
+        audit.write(session, tenant_id, audit.VERSION_DELETED, model_id, by, version=semver)
     _mark_pruned(session, [doomed])
     return doomed
 
@@ -268,6 +271,14 @@ def _lock(session: Session, tenant_id: str, model_id: str) -> Model:
     """Whoever holds the model's row allots versions and moves the flag. NO KEY: new jobs that refer to the model need not wait."""
     asked = sa.select(Model).where(Model.tenant_id == tenant_id, Model.id == model_id)
     return _found(session.scalar(asked.with_for_update(key_share=True)), "model", model_id)
+
+
+def _move_by_hand(session: Session, current: Version | None, chosen: Version, *, kind: str, reason: str | None, by: By) -> None:
+    """Besides the model's own log, which leaves with its entity, the audit has it, which stays and tells no reason."""
+    _move(session, current, chosen, kind=kind, reason=reason, actor=by.actor)
+    action = audit.MODEL_ROLLED_BACK if kind == "rollback" else audit.MODEL_ACTIVATED
+    told = {"version": chosen.semver, "former": current.semver if current else None}
+    audit.write(session, chosen.tenant_id, action, chosen.model_id, by, **told)
 
 
 def _move(session: Session, current: Version | None, chosen: Version, *, kind: str, reason: str | None, actor: str) -> None:

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from db import audit
+from db.audit import OPERATOR, By
 from db.entities import Known
 from db.errors import Conflict, NotFound
 from db.models import Entity, Json, Schedule, ScheduleEntity, ScheduleRun, Tenant
@@ -45,7 +47,7 @@ class Outcome:
     passed_over: int = 0
 
 
-def add(session: Session, row: Schedule, named: Sequence[Known], *, most: int) -> Schedule:
+def add(session: Session, row: Schedule, named: Sequence[Known], *, most: int, by: By = OPERATOR) -> Schedule:
     """Write a schedule down. Raises Conflict `schedule_exists`, or `too_many_schedules` where the tenant has `most` of them."""
     ours = sa.select(sa.func.count()).select_from(Schedule).where(Schedule.tenant_id == row.tenant_id)
     # The tenant's row is locked, so that of two at once the second counts the first.
@@ -60,6 +62,7 @@ def add(session: Session, row: Schedule, named: Sequence[Known], *, most: int) -
         of_it = {"tenant_id": row.tenant_id, "schedule_id": row.id}
         places = [of_it | {"entity_id": each.id, "place": place} for place, each in enumerate(named)]
         session.execute(sa.insert(ScheduleEntity), places)
+    audit.write(session, row.tenant_id, audit.SCHEDULE_CREATED, row.id, by, kind=row.kind)
     return row
 
 
@@ -96,9 +99,10 @@ def find(session: Session, schedule_id: str) -> Schedule:
     return found
 
 
-def remove(session: Session, tenant_id: str, schedule_id: str) -> None:
+def remove(session: Session, tenant_id: str, schedule_id: str, *, by: By = OPERATOR) -> None:
     """The schedule and its runs; jobs that it asked for stay. Raises NotFound."""
     session.delete(get(session, tenant_id, schedule_id, lock=True))
+    audit.write(session, tenant_id, audit.SCHEDULE_DELETED, schedule_id, by)
 
 
 def named(session: Session, row: Schedule, limit: int | None = None) -> list[Known]:

@@ -15,6 +15,8 @@ from sqlalchemy import ColumnElement, Double, and_, cast, func, or_, select, upd
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from db import audit
+from db.audit import OPERATOR, By
 from db.errors import Conflict, NotFound
 from db.models import ApiKey, Tenant
 
@@ -72,9 +74,21 @@ def list_tenants(session: Session) -> list[Tenant]:
 
 
 def issue_key(
-    session: Session, tenant_id: str, name: str, scopes: Sequence[str] = SCOPES, expires_at: datetime | None = None
+    session: Session,
+    tenant_id: str,
+    name: str,
+    scopes: Sequence[str] = SCOPES,
+    expires_at: datetime | None = None,
+    *,
+    by: By = OPERATOR,
 ) -> tuple[ApiKey, str]:
     """A new key, and the whole of it in clear: the one time that anybody sees it."""
+    key, whole = _new_key(session, tenant_id, name, scopes, expires_at)
+    audit.write(session, tenant_id, audit.KEY_CREATED, key.id, by, scopes=key.scopes, expires_at=_moment(expires_at))
+    return key, whole
+
+
+def _new_key(session: Session, tenant_id: str, name: str, scopes: Sequence[str], expires_at: datetime | None) -> tuple[ApiKey, str]:
     unknown = set(scopes) - set(SCOPES)
     if unknown:
         raise ValueError(f"No such scope: {', '.join(sorted(unknown))}.")
@@ -117,18 +131,20 @@ def list_keys(session: Session, tenant_id: str) -> list[ApiKey]:
     return list(session.scalars(select(ApiKey).where(ApiKey.tenant_id == tenant_id).order_by(ApiKey.created_at, ApiKey.id)))
 
 
-def revoke_key(session: Session, tenant_id: str, key_id: str) -> ApiKey:
+def revoke_key(session: Session, tenant_id: str, key_id: str, *, by: By = OPERATOR) -> ApiKey:
     """The key stops working within ten seconds, for which web processes trust it. Revoking it again leaves the first moment standing."""
     key = session.scalar(select(ApiKey).where(ApiKey.tenant_id == tenant_id, ApiKey.id == key_id).with_for_update())
     if key is None:
         raise NotFound("key", key_id)
     if key.revoked_at is None:
         key.revoked_at = session.scalar(select(func.clock_timestamp()))
-        session.flush()
+        audit.write(session, tenant_id, audit.KEY_REVOKED, key_id, by)
     return key
 
 
-def rotate_key(session: Session, tenant_id: str, key_id: str, overlap: timedelta, expires_at: datetime | None = None) -> Rotated:
+def rotate_key(
+    session: Session, tenant_id: str, key_id: str, overlap: timedelta, expires_at: datetime | None = None, *, by: By = OPERATOR
+) -> Rotated:
     """A new key of the same name and scopes; the old one ends after the overlap, if it does not before.
 
     Unless told when it `expires_at`, the new one is made for as long as the old one was. Conflict `key_ended` when the old one has ended.
@@ -141,9 +157,10 @@ def rotate_key(session: Session, tenant_id: str, key_id: str, overlap: timedelta
         raise Conflict("key_ended", f"Key {key_id} is {'revoked' if old.revoked_at else 'expired'}.")
     if expires_at is None and old.expires_at is not None:
         expires_at = now + (old.expires_at - old.created_at)
-    new, whole = issue_key(session, tenant_id, old.name, old.scopes, expires_at)
+    new, whole = _new_key(session, tenant_id, old.name, old.scopes, expires_at)
     old.expires_at = min(now + overlap, old.expires_at or datetime.max.replace(tzinfo=UTC))
-    session.flush()
+    ends = {"ends_at": _moment(old.expires_at), "expires_at": _moment(expires_at)}
+    audit.write(session, tenant_id, audit.KEY_ROTATED, key_id, by, new_key=new.id, scopes=new.scopes, **ends)
     return Rotated(old, new, whole)
 
 
@@ -165,6 +182,10 @@ def _left() -> ColumnElement[float | None]:
 
 def _stale() -> ColumnElement[bool]:
     return or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.clock_timestamp() - timedelta(minutes=1))
+
+
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 def _digest(secret: str) -> bytes:

@@ -10,6 +10,8 @@ from datetime import timedelta
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from db import audit
+from db.audit import OPERATOR, By
 from db.errors import Conflict, NotFound
 from db.models import PENDING, Delivery, Tenant, Webhook
 
@@ -19,7 +21,7 @@ TYPES = ("job.succeeded", "job.failed", "job.cancelled", "model.activated", "mod
 OVERLAP = timedelta(hours=24)
 
 
-def create(session: Session, tenant_id: str, *, url: str, host: str, types: Sequence[str], most: int) -> Webhook:
+def create(session: Session, tenant_id: str, *, url: str, host: str, types: Sequence[str], most: int, by: By = OPERATOR) -> Webhook:
     """A new webhook, with a secret of its own. Conflict `too_many_webhooks` where the tenant has `most` of them."""
     # The tenant's row in line first, so that two requests at once do not both find the last place.
     session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update(key_share=True))
@@ -29,6 +31,7 @@ def create(session: Session, tenant_id: str, *, url: str, host: str, types: Sequ
     made = Webhook(tenant_id=tenant_id, url=url, host=host, types=list(dict.fromkeys(types)), secret=_new_secret())
     session.add(made)
     session.flush()
+    audit.write(session, tenant_id, audit.WEBHOOK_CREATED, made.id, by, types=made.types)
     return made
 
 
@@ -52,29 +55,29 @@ def survey(session: Session, tenant_id: str | None) -> list[tuple[Webhook, str]]
     return [(webhook, name) for webhook, name in session.execute(asked)]
 
 
-def delete(session: Session, tenant_id: str, webhook_id: str) -> None:
+def delete(session: Session, tenant_id: str, webhook_id: str, *, by: By = OPERATOR) -> None:
     """It is told nothing more, and what it was told is forgotten."""
     session.delete(get(session, tenant_id, webhook_id))
-    session.flush()
+    audit.write(session, tenant_id, audit.WEBHOOK_DELETED, webhook_id, by)
 
 
-def rotate(session: Session, tenant_id: str, webhook_id: str) -> Webhook:
+def rotate(session: Session, tenant_id: str, webhook_id: str, *, by: By = OPERATOR) -> Webhook:
     """A new secret. The one before signs beside it until OVERLAP is over; one still before that no more."""
     webhook = _held(session, tenant_id, webhook_id)
     webhook.former_secret, webhook.secret = webhook.secret, _new_secret()
     webhook.former_until = session.execute(select(func.clock_timestamp() + OVERLAP)).scalar_one()
-    session.flush()
+    audit.write(session, tenant_id, audit.WEBHOOK_ROTATED, webhook_id, by)
     return webhook
 
 
-def enable(session: Session, tenant_id: str, webhook_id: str) -> Webhook:
+def enable(session: Session, tenant_id: str, webhook_id: str, *, by: By = OPERATOR) -> Webhook:
     """Tell it again; what was on its way when it was disabled is due at once. What happened meanwhile it is not told."""
     webhook = _held(session, tenant_id, webhook_id)
     if webhook.disabled_at is not None:
         webhook.disabled_at = webhook.disabled_reason = None
         waiting = update(Delivery).where(Delivery.webhook_id == webhook.id, Delivery.state == PENDING)
         session.execute(waiting.values(next_at=func.clock_timestamp()), execution_options={"synchronize_session": False})
-    session.flush()
+        audit.write(session, tenant_id, audit.WEBHOOK_ENABLED, webhook_id, by)
     return webhook
 
 

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db import anomalies, census, deliveries, ledger, receipts, registry, schedules
+from db import anomalies, audit, census, deliveries, ledger, receipts, registry, schedules
 from db.models import TERMINAL, Json
 from ml import shelf
 from tasks import metrics, problems, status
@@ -84,6 +84,7 @@ def tidy_once(runtime: Runtime) -> dict[str, int]:
             found["schedule_runs"] = schedules.purge(session, days=kept_days, limit=ledger.LIMIT)
             found["anomalies"] = anomalies.purge(session, days=runtime.settings.anomaly_retention_days, limit=ledger.LIMIT)
             found["deliveries"] = deliveries.purge(session, days=runtime.settings.delivery_retention_days, limit=ledger.LIMIT)
+            found["audit"] = audit.purge(session, days=runtime.settings.audit_retention_days, limit=ledger.LIMIT)
         purged.update(found)
         if max(found.values()) < ledger.LIMIT:
             break

@@ -12,7 +12,8 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db import schedules
+from db import audit, schedules
+from db.audit import OPERATOR, By
 from db.errors import NoActiveVersion, NotFound, OverQuota, Saturated, SourceUnavailable, StoreError
 from db.models import Json, Schedule, new_id
 from db.schedules import Outcome
@@ -61,7 +62,7 @@ class NewSchedule:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def make(runtime: Runtime, tenant_id: str, new: NewSchedule) -> Schedule:
+def make(runtime: Runtime, tenant_id: str, new: NewSchedule, *, by: By = OPERATOR) -> Schedule:
     """Write a schedule down, planned unless it is paused.
 
     Its job is asked for as its route would, of a few of the entities, and taken back: what the route refuses is refused here, but for what
@@ -74,7 +75,7 @@ def make(runtime: Runtime, tenant_id: str, new: NewSchedule) -> Schedule:
         known = entities_named(session, tenant_id, names, made=is_outside(new.order.source))
         _require_as_few(runtime, names, new.selector)
         _try(runtime, session, tenant_id, new, names)
-        schedules.add(session, row, known if new.selector is None else (), most=runtime.settings.tenant_max_schedules)
+        schedules.add(session, row, known if new.selector is None else (), most=runtime.settings.tenant_max_schedules, by=by)
         if not new.paused:
             _plan(session, row, timetable, now)
     return row
@@ -121,14 +122,17 @@ def _window(told: Json, there: ZoneInfo) -> Window:
     return Window(begin, end, there)
 
 
-def pause(runtime: Runtime, tenant_id: str, schedule_id: str, *, paused: bool) -> Schedule:
+def pause(runtime: Runtime, tenant_id: str, schedule_id: str, *, paused: bool, by: By = OPERATOR) -> Schedule:
     """Let it rest, or go on with the first run due from now on. Raises NotFound."""
     with runtime.sessions.begin() as session:
         row = schedules.get(session, tenant_id, schedule_id, lock=True)
+        if paused == row.paused:
+            return row
         if paused:
             schedules.plan(session, row, None, None)
-        elif row.paused:
+        else:
             _plan(session, row, timetable_of(row), _now(session))
+        audit.write(session, tenant_id, audit.SCHEDULE_PAUSED if paused else audit.SCHEDULE_RESUMED, row.id, by)
         return row
 
 

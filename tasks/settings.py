@@ -123,6 +123,9 @@ class Settings:
     webhook_tenant_at_once: int = _setting(8, "The same of one tenant: half, so that none takes every place.", low=1)
     tenant_max_webhooks: int = _setting(20, "Webhooks of one tenant; each end of a job is written down for each that wants it.", low=0)
     delivery_retention_days: int = _setting(30, "Deliveries older than this are purged, as long as jobs are kept.", low=1)
+    audit_retention_days: int = _setting(
+        730, "Entries of the audit older than this are purged: two years, so that a yearly look sees the last.", low=1
+    )
     min_training_samples: int = _setting(100, "Least rows of `device-metric`.", low=1)
     lstm_sequence_length: int = _setting(50, "Window of `device-metric`.", low=2)
     lstm_forecast_horizon: int = _setting(12, "Horizon of `device-metric`.", low=1)

@@ -13,6 +13,7 @@ from tasks.runtime import Runtime
 from webapp import (
     accuracy,
     anomalies,
+    audit,
     backtests,
     entities,
     erasures,
@@ -81,7 +82,8 @@ def create_app(runtime: Runtime) -> Flask:
     refuse_unread(app)
     problems.register(app)
     api = openapi.make_api(app)
-    for room in (entities, erasures, models, predictions, accuracy, backtests, anomalies, schedules, jobs, events, webhooks, recipes):
+    guarded = (entities, erasures, models, predictions, accuracy, backtests, anomalies, schedules, jobs, events, webhooks, audit, recipes)
+    for room in guarded:
         api.register_blueprint(room.blp, url_prefix=PREFIX)
     for room in (health, metrics, openapi):
         api.register_blueprint(room.blp)

@@ -39,6 +39,8 @@ OPERATE = frozenset(
         *(f"webhooks.{name}" for name in ("create_webhook", "delete_webhook", "enable_webhook", "rotate_secret")),
     }
 )
+#: What everybody of the tenant did is told to those alone who may do such things.
+TOLD_TO_OPERATORS = "audit.list_audit"
 #: Keys remembered at once; far more than one process sees in ten seconds.
 REMEMBERED = 4096
 
@@ -128,7 +130,9 @@ def still_admitted() -> Callable[[], bool]:
 
 
 def scope_of(endpoint: str | None, method: str) -> str:
-    """The scope that a request needs: `read` to look, `operate` for what OPERATE names, `write` for the rest."""
+    """The scope that a request needs: `read` to look, `operate` for the audit and for what OPERATE names, `write` for the rest."""
+    if endpoint == TOLD_TO_OPERATORS:
+        return "operate"
     if method in ("GET", "HEAD", "OPTIONS"):
         return "read"
     return "operate" if endpoint in OPERATE else "write"

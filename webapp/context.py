@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from flask import Request, current_app, g, request
 
+from db.audit import By
 from db.tenants import Identity
 from tasks.runtime import Runtime
 
@@ -27,6 +28,11 @@ def tenant_id() -> str:
 def actor() -> str:
     """Who did it, as logs of moves and receipts name them: the key, by its public part."""
     return f"key:{identity().key_id}"
+
+
+def by() -> By:
+    """The same with the request, as receipts and the audit keep it."""
+    return By(actor(), request_id())
 
 
 def request_id() -> str:

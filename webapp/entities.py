@@ -20,7 +20,7 @@ from tasks.readiness import readiness
 from tasks.sources import is_outside, measurable
 from webapp.auth import PREFIX
 from webapp.bodies import whole_body
-from webapp.context import actor, request_id, runtime, tenant_id
+from webapp.context import by, runtime, tenant_id
 from webapp.contract import Blueprint
 from webapp.exports import export
 from webapp.inflow import encoding, inflow
@@ -96,7 +96,7 @@ def delete_entity(entity: str) -> tuple[None, dict[str, str]]:
     that cannot be reached now. `Location` is the receipt, which says when the last of it was gone.
     """
     with runtime().sessions.begin() as session:
-        erased = entities.delete(session, tenant_id(), entity, by=actor(), request_id=request_id())
+        erased = entities.delete(session, tenant_id(), entity, by=by())
     follow(runtime(), erased.erasure)
     return None, {"Location": f"{PREFIX}/erasures/{erased.receipt.id}"}
 

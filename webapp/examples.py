@@ -686,6 +686,14 @@ RECEIPT = {
     "erased_at": "2026-10-12T09:00:00.250000Z",
     "done_at": "2026-10-12T09:02:04.750000Z",
 }
+ENTRY = {
+    "at": "2026-10-12T09:00:00.250000Z",
+    "action": "entity.erased",
+    "subject": ERASURE,
+    "actor": ACTOR,
+    "request_id": "req_5b2f0c9e3a7b1d4c2e8a",
+    "about": {},
+}
 HERE = {"webhook_id": WEBHOOK}
 LISTENED = ["job.succeeded", "job.failed", "model.activated"]
 LISTENER: dict[str, Any] = {
@@ -1212,4 +1220,5 @@ EXAMPLES: tuple[Example, ...] = (
     Example("delete_entity", "The person wants to be forgotten", USER, status=204),
     Example("list_erasures", "That they were", query={"limit": 1}, answer=_page(RECEIPT)),
     Example("get_erasure", "And whether every store has followed", {"erasure_id": ERASURE}, answer=RECEIPT),
+    Example("list_audit", "Who did what", query={"limit": 1}, answer=_page(ENTRY, more=True)),
 )

@@ -17,7 +17,7 @@ from tasks.imports import ImportOrder
 from webapp.answers import accepted, asker
 from webapp.auth import PREFIX
 from webapp.bodies import whole_body
-from webapp.context import actor, runtime, tenant_id
+from webapp.context import actor, by, runtime, tenant_id
 from webapp.contract import Blueprint
 from webapp.downloads import download
 from webapp.negotiate import ZIP
@@ -219,7 +219,7 @@ def delete_version(model_id: str, semver: str) -> None:
     Its row stays, so that its number is never given out again. Its artefact is removed from disk by the reconciler.
     """
     with runtime().sessions.begin() as session:
-        registry.delete_version(session, tenant_id(), model_id, semver)
+        registry.delete_version(session, tenant_id(), model_id, semver, by=by())
 
 
 @blp.route("/models/<model_id>/activate", methods=["POST"])
@@ -239,7 +239,7 @@ def activate(told: dict[str, Any], model_id: str) -> Version:
             model_id,
             told["version"],
             reason=told["reason"],
-            actor=actor(),
+            by=by(),
             if_match=_if_match(),
         )
 
@@ -251,7 +251,7 @@ def activate(told: dict[str, Any], model_id: str) -> Version:
 def rollback(told: dict[str, Any], model_id: str) -> Version:
     """Go back to the version that was active before; again, to the one before that"""
     with runtime().sessions.begin() as session:
-        return registry.rollback(session, tenant_id(), model_id, reason=told["reason"], actor=actor())
+        return registry.rollback(session, tenant_id(), model_id, reason=told["reason"], by=by())
 
 
 def _if_match() -> str | None:

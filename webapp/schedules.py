@@ -17,7 +17,7 @@ from tasks.schedules import NewSchedule, timetable_of
 from tasks.templates import whom
 from tasks.timetable import Due
 from webapp.auth import PREFIX
-from webapp.context import runtime, tenant_id
+from webapp.context import by, runtime, tenant_id
 from webapp.contract import Blueprint
 from webapp.pages import decode, number, page, text
 from webapp.schemas import schedules as wire
@@ -46,7 +46,7 @@ def create_schedule(new: NewSchedule) -> tuple[dict[str, Any], int, dict[str, st
     """
     require_makeable(new.order.source, whom(new.order))
     g.body_place, g.body_keys = ("template", new.kind), {"entities", "selector", *new.template}
-    row = planning.make(runtime(), tenant_id(), new)
+    row = planning.make(runtime(), tenant_id(), new, by=by())
     found = _in_full(row.id)
     return found, 201, {"Location": found["links"]["self"]}
 
@@ -81,7 +81,7 @@ def change_schedule(told: dict[str, Any], schedule_id: str) -> dict[str, Any]:
 
     Resumed, it goes on with the first run that is due from now on; what was due meanwhile is not made up for.
     """
-    planning.pause(runtime(), tenant_id(), schedule_id, paused=told["paused"])
+    planning.pause(runtime(), tenant_id(), schedule_id, paused=told["paused"], by=by())
     return _in_full(schedule_id)
 
 
@@ -91,7 +91,7 @@ def change_schedule(told: dict[str, Any], schedule_id: str) -> dict[str, Any]:
 def delete_schedule(schedule_id: str) -> None:
     """Delete a schedule and the record of its runs; jobs that it asked for stay"""
     with runtime().sessions.begin() as session:
-        schedules.remove(session, tenant_id(), schedule_id)
+        schedules.remove(session, tenant_id(), schedule_id, by=by())
 
 
 @blp.route("/schedules/<schedule_id>/runs")

@@ -10,7 +10,7 @@ from db.models import PENDING, Delivery, Webhook
 from tasks.addresses import Guard, Refused
 from tasks.deliver import message
 from webapp.auth import PREFIX
-from webapp.context import runtime, tenant_id
+from webapp.context import by, runtime, tenant_id
 from webapp.contract import Blueprint
 from webapp.pages import decode, page, text
 from webapp.problems import fault, invalid
@@ -49,7 +49,7 @@ def create_webhook(told: dict[str, Any]) -> tuple[Webhook, dict[str, str]]:
         raise invalid(fault("/url", "not_allowed", str(refused))) from None
     most = runtime().settings.tenant_max_webhooks
     with runtime().sessions.begin() as session:
-        made = webhooks.create(session, tenant_id(), url=told["url"], host=host, types=told["types"], most=most)
+        made = webhooks.create(session, tenant_id(), url=told["url"], host=host, types=told["types"], most=most, by=by())
         session.refresh(made)
     return made, {"Location": f"{PREFIX}/webhooks/{made.id}"}
 
@@ -69,7 +69,7 @@ def get_webhook(webhook_id: str) -> Webhook:
 def delete_webhook(webhook_id: str) -> None:
     """Delete a webhook, and what it was told"""
     with runtime().sessions.begin() as session:
-        webhooks.delete(session, tenant_id(), webhook_id)
+        webhooks.delete(session, tenant_id(), webhook_id, by=by())
 
 
 @blp.route("/webhooks/<webhook_id>/enable", methods=["POST"])
@@ -81,7 +81,7 @@ def enable_webhook(webhook_id: str) -> Webhook:
     What was on its way when it was disabled is sent at once. What happened while it was disabled it is not told.
     """
     with runtime().sessions.begin() as session:
-        return webhooks.enable(session, tenant_id(), webhook_id)
+        return webhooks.enable(session, tenant_id(), webhook_id, by=by())
 
 
 @blp.route("/webhooks/<webhook_id>/rotate", methods=["POST"])
@@ -93,7 +93,7 @@ def rotate_secret(webhook_id: str) -> Webhook:
     For a day deliveries carry two signatures, by the new secret and by the one before.
     """
     with runtime().sessions.begin() as session:
-        return webhooks.rotate(session, tenant_id(), webhook_id)
+        return webhooks.rotate(session, tenant_id(), webhook_id, by=by())
 
 
 @blp.route("/webhooks/<webhook_id>/test", methods=["POST"])

@@ -11,6 +11,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from db import deliveries, entities, ledger, registry, webhooks
+from db.audit import By
 from db.errors import Conflict, NotFound
 from db.models import Delivery, Webhook
 from db.session import Sessions
@@ -182,9 +183,9 @@ def test_every_move_of_the_active_flag_is_told(sessions: Sessions) -> None:
         rows.publish(session, model)
         rows.publish(session, model, spec_hash="b")
         rows.publish(session, model, activation="never", spec_hash="c")
-        registry.activate(session, acme, model.id, "1.2.0", reason=None, actor="me")
-        registry.activate(session, acme, model.id, "1.2.0", reason="it is already", actor="me")
-        registry.rollback(session, acme, model.id, reason=None, actor="me")
+        registry.activate(session, acme, model.id, "1.2.0", reason=None, by=By("me"))
+        registry.activate(session, acme, model.id, "1.2.0", reason="it is already", by=By("me"))
+        registry.rollback(session, acme, model.id, reason=None, by=By("me"))
         deliveries.tell(session, model.id, "model.drifting", {"model": model.id, "version": "1.1.0"})
     with sessions() as session:
         found = session.scalars(select(Delivery).where(Delivery.webhook_id == hears.id).order_by(Delivery.created_at, Delivery.id))

@@ -11,6 +11,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from db import entities, erasures, forecasts, observations, receipts, registry
+from db.audit import By
 from db.entities import ChannelInfo, Erased, Known
 from db.errors import NotFound
 from db.forecasts import Question
@@ -119,7 +120,7 @@ def test_delete_erases_everything_and_tells_the_orphans(sessions: Sessions) -> N
         forecasts.store(session, user.tenant_id, question, entity_id=user.id, job_id="j", data_until=rows.START, body={})
         tenant_id = user.tenant_id
     with sessions.begin() as session:
-        erased = entities.delete(session, tenant_id, "user-42", by="key:abc", request_id="req_1")
+        erased = entities.delete(session, tenant_id, "user-42", by=By("key:abc", "req_1"))
     assert erased.artefacts == {alone.artefact_sha256, shared.artefact_sha256}, "that of a pruned version may lie there still"
     receipt = erased.receipt
     assert (receipt.erased_by, receipt.request_id, receipt.done_at) == ("key:abc", "req_1", None)

@@ -36,6 +36,7 @@ from db.models import (
     ScheduleEntity,
     ScheduleRun,
     Version,
+    audit_trigger,
     transition_trigger,
 )
 from db.session import Sessions, make_engine
@@ -73,7 +74,10 @@ def test_up_down_and_up_again(fresh: Engine) -> None:
     full = things(fresh)
     assert full["tables"] == {*Base.metadata.tables, "alembic_version"}
     assert full["sequences"] == {"fence_seq"}
-    assert (full["functions"], full["triggers"]) == ({"job_transition", "room_for_jobs"}, {"job_transition"})
+    assert (full["functions"], full["triggers"]) == (
+        {"job_transition", "room_for_jobs", "audit_stands"},
+        {"job_transition", "audit_stands"},
+    )
     assert migrate.standing(fresh) is Standing.LEVEL
     migrate.downgrade(fresh, "base")
     assert things(fresh) == {"tables": {"alembic_version"}, "sequences": set(), "functions": set(), "triggers": set()}
@@ -215,13 +219,14 @@ def _definitions(engine: Engine) -> set[str]:
     return {line for line in found if "alembic_version" not in line}
 
 
-def test_the_migrations_trigger_is_the_models_trigger() -> None:
-    migration = _load(FIRST.stem)
+def test_the_migrations_triggers_are_the_models_triggers() -> None:
+    migration, audit = _load(FIRST), _load(next(FIRST.parent.glob("*_audit.py")))
     assert transition_trigger() == (migration.TRANSITION_FUNCTION, migration.TRANSITION_TRIGGER)
+    assert audit_trigger() == (audit.AUDIT_FUNCTION, audit.AUDIT_TRIGGER)
 
 
-def _load(name: str) -> ModuleType:
-    found = importlib.util.spec_from_file_location(name, FIRST)
+def _load(path: Path) -> ModuleType:
+    found = importlib.util.spec_from_file_location(path.stem, path)
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from db import registry
+from db.audit import By
 from db.errors import Conflict, NotFound, Stale
 from db.models import Activation, Model, Version, new_id
 from db.session import Sessions
@@ -33,12 +34,12 @@ def publish(sessions: Sessions, of: Model, *args: Any, **fields: Any) -> Version
 
 def activate(sessions: Sessions, of: Model, semver: str, **more: Any) -> Version:
     with sessions.begin() as session:
-        return registry.activate(session, of.tenant_id, of.id, semver, reason="better", actor="ops", **more)
+        return registry.activate(session, of.tenant_id, of.id, semver, reason="better", by=By("ops"), **more)
 
 
 def rollback(sessions: Sessions, of: Model) -> Version:
     with sessions.begin() as session:
-        return registry.rollback(session, of.tenant_id, of.id, reason="worse", actor="ops")
+        return registry.rollback(session, of.tenant_id, of.id, reason="worse", by=By("ops"))
 
 
 def active(sessions: Sessions, of: Model) -> str | None:
@@ -254,7 +255,7 @@ def test_activating_the_active_one_is_no_event(sessions: Sessions, model: Model)
 def test_an_unknown_version_switches_nothing(sessions: Sessions, model: Model, semver: str) -> None:
     publish(sessions, model)
     with sessions.begin() as session, pytest.raises(NotFound, match="version"):
-        registry.activate(session, model.tenant_id, model.id, semver, reason=None, actor="ops")
+        registry.activate(session, model.tenant_id, model.id, semver, reason=None, by=By("ops"))
     assert active(sessions, model) == "1.0.0"
 
 
@@ -441,7 +442,7 @@ def test_another_tenant_finds_nothing(sessions: Sessions, model: Model) -> None:
     publish(sessions, model)
     with sessions.begin() as session:
         theirs = rows.tenant(session, "theirs").id
-        how = {"reason": None, "actor": "ops"}
+        how = {"reason": None, "by": By("ops")}
         for ask in (
             lambda: registry.get_model(session, theirs, model.id),
             lambda: registry.version(session, theirs, model.id, "1.0.0"),

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from db import anomalies, entities, ledger, observations, registry
+from db.audit import By
 from db.errors import Conflict, NoActiveVersion, NotFound
 from db.models import Anomaly, Job
 from db.observations import Row
@@ -170,7 +171,7 @@ def test_a_pinned_version_judges_and_a_rollback_changes_who_does(shop: Workshop,
     pinned = result(ended(shop, acme, DetectOrder("host-1", version="1.0.0")))
     assert (pinned["version"], pinned["thresholds"]) == ("1.0.0", first["metrics"]["thresholds"])
     with shop.sessions.begin() as session:
-        registry.rollback(session, acme.tenant_id, second["model"], reason=None, actor="test")
+        registry.rollback(session, acme.tenant_id, second["model"], reason=None, by=By("test"))
     assert result(ended(shop, acme, DetectOrder("host-1")))["version"] == "1.0.0"
     other = result(ended(shop, acme, WatchOrder("host-1", channels=("cpu_usage",), overrides=QUICK)))
     assert other["version"] == "2.0.0", "who reads of other channels reads something else"

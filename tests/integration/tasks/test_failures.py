@@ -19,6 +19,7 @@ import torch
 from sqlalchemy import text
 
 from db import registry
+from db.audit import By
 from db.models import Version
 from db.sources import stored
 from ml import trainer
@@ -369,7 +370,7 @@ def test_a_prediction_refuses_a_damaged_version_and_a_rollback_answers(shop: Wor
     with shop.sessions() as session:
         assert registry.version(session, acme.tenant_id, second.model_id, second.semver).active, "nothing is switched in silence"
     with shop.sessions.begin() as session:
-        registry.rollback(session, acme.tenant_id, second.model_id, reason="damaged", actor="test")
+        registry.rollback(session, acme.tenant_id, second.model_id, reason="damaged", by=By("test"))
     answered = submit.predict(shop.runtime, acme, PREDICT)
     work_off(shop)
     done = job(shop, acme, answered.job.id)

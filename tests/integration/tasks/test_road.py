@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from db import entities, ledger, registry
+from db.audit import By
 from db.errors import NoActiveVersion
 from ml.errors import InsufficientData, SpecInvalid
 from tasks import submit
@@ -88,7 +89,7 @@ def test_training_again_bumps_the_patch_and_a_rollback_changes_the_answer_at_onc
     assert cached is not None
     assert cached["served_by"]["version"] == "1.0.1"
     with shop.sessions.begin() as session:
-        registry.rollback(session, acme.tenant_id, result["model"], reason="worse on Mondays", actor="test")
+        registry.rollback(session, acme.tenant_id, result["model"], reason="worse on Mondays", by=By("test"))
     assert submit.predict(shop.runtime, acme, order).forecast is None, "the cached answer belongs to 1.0.1"
     work_off(shop)
     rolled = submit.predict(shop.runtime, acme, order).forecast

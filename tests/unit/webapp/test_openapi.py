@@ -256,7 +256,7 @@ def test_every_operation_names_the_scope_it_needs(document: dict[str, Any]) -> N
     for method, path, _, operation in operations(document):
         if path.startswith("/api/v1/"):
             [[scope]] = [requirement["key"] for requirement in operation["security"]]
-            assert (scope == "read") == (method == "get"), path
+            assert (scope == "read") == (method == "get" and path != "/api/v1/audit"), path
         else:
             assert operation["security"] == [], path
 
