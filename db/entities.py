@@ -16,6 +16,7 @@ from db.errors import NotFound
 from db.ledger.moves import move
 from db.models import (
     CANCELLED,
+    MEASURING_KIND,
     UNFINISHED,
     Attempt,
     Channel,
@@ -169,6 +170,7 @@ def channels_named(session: Session, wanted: Collection[tuple[int, str]]) -> dic
 def delete(session: Session, tenant_id: str, name: str, *, by: By = OPERATOR) -> Erased:
     """Erase the entity and all that hangs on it; its jobs stay, and tell nothing of it any more. `by`: for the receipt and the audit."""
     entity = get(session, tenant_id, name)
+    _claim_measurements(session, entity)
     _lock_what_goes(session, entity)
     erasure = erasures.begin(session, entity)
     of_entity = sa.select(Model.id).where(Model.entity_id == entity.id)
@@ -184,6 +186,13 @@ def delete(session: Session, tenant_id: str, name: str, *, by: By = OPERATOR) ->
     receipt = receipts.write(session, entity, erased | scrubbed, erasure, orphans, by)
     audit.write(session, tenant_id, audit.ENTITY_ERASED, receipt.id, by)
     return Erased(orphans, erasure, receipt)
+
+
+def _claim_measurements(session: Session, entity: Entity) -> None:
+    """Jobs that measured it in a source before it was known here name it, and had no row of it to hang on: they are its own as well."""
+    of_nobody = (Job.tenant_id == entity.tenant_id, Job.kind == sa.literal_column(f"'{MEASURING_KIND}'"), Job.entity_id.is_(None))
+    named = sa.update(Job).where(*of_nobody, Job.spec["entity"].astext == entity.name).values(entity_id=entity.id)
+    session.execute(named, execution_options={"synchronize_session": False})
 
 
 def _lock_what_goes(session: Session, entity: Entity) -> None:

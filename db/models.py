@@ -54,6 +54,8 @@ PENDING, DELIVERED = "pending", "delivered"
 ABOUT_ENTITY = ("label", "spec", "spec_hash", "progress", "result", "error", "warnings", "client_metadata")
 #: Kinds of job that write a version: at most one of them runs per model.
 TRAINING_KINDS = ("train", "pretrain", "anomaly_train")
+#: The kind of job that may be about somebody who is not known here, and so has no entity's row to hang on.
+MEASURING_KIND = "readiness"
 
 
 def new_id(prefix: str) -> str:
@@ -346,6 +348,13 @@ class Job(Base):
         Index("jobs_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("jobs_of_model", "model_id", postgresql_where=text("model_id IS NOT NULL")),
         Index("jobs_of_entity", "entity_id", postgresql_where=text("entity_id IS NOT NULL")),
+        # For who erases somebody that was measured in a source before being known here.
+        Index(
+            "jobs_of_nobody",
+            "tenant_id",
+            text("(spec ->> 'entity'::text)"),
+            postgresql_where=text("kind = 'readiness' AND entity_id IS NULL"),
+        ),
     )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,14 +11,15 @@ from sqlalchemy.orm import Session
 
 from db import registry
 from db.entities import Known
-from ml.anomaly.recipes import watch_recipe
-from ml.anomaly.spec import LEAST_ROWS
+from db.sources.catalogue import Config
+from ml.anomaly.recipes import WatchRecipe, watch_recipe
+from ml.anomaly.spec import LEAST_ROWS, DetectorSpec
 from ml.errors import InsufficientData, SpecInvalid, UnusableData
 from ml.requirement import Requirement
 from tasks.jobs import Activation, AnomalyDetectJob, AnomalyTrainJob
 from tasks.readiness import since
 from tasks.runtime import Runtime
-from tasks.sources import Place, measurable
+from tasks.sources import Place, reach
 
 #: Kind of the models that are detectors, and their name where none is given.
 ANOMALY = "anomaly"
@@ -58,16 +59,27 @@ class DetectOrder:
     source: str | None = None
 
 
-def watching(place: Place, order: WatchOrder) -> AnomalyTrainJob:
-    """What an order means for the entity. Raises SpecInvalid (with what channels there are), InsufficientData, and as the place does."""
+def watching(where: Place | Config, order: WatchOrder) -> AnomalyTrainJob:
+    """What an order means for the entity; in a source that only a worker can measure, by the channels which that says it has.
+
+    Raises SpecInvalid (with what channels there are), InsufficientData, and as the place does.
+    """
     preset = watch_recipe(order.recipe)
+    hours = order.look_back_hours if order.look_back_hours is not None else preset.look_back_hours
+    if isinstance(where, Config):
+        spec = preset.resolve(order.channels, where.channels, order.overrides)
+    else:
+        spec = _measured(where, preset, order, hours)
+    return AnomalyTrainJob(order.entity, order.recipe, spec, order.model, order.activation, hours, order.source)
+
+
+def _measured(place: Place, preset: WatchRecipe, order: WatchOrder, hours: float | None) -> DetectorSpec:
     held = place.coverage()
     spec = preset.resolve(order.channels, held, order.overrides)
-    hours = order.look_back_hours if order.look_back_hours is not None else preset.look_back_hours
     begin = since((held[name].last for name in spec.channels), hours)
     seen = held if begin is None else place.coverage(spec.channels, begin)
     _require_rows({name: seen[name].rows for name in spec.channels if name in seen}, hours)
-    return AnomalyTrainJob(order.entity, order.recipe, spec, order.model, order.activation, hours, order.source)
+    return spec
 
 
 def _require_rows(rows: Mapping[str, int], hours: float | None) -> None:
@@ -85,23 +97,30 @@ def judging(session: Session, runtime: Runtime, tenant_id: str, order: DetectOrd
     held = registry.answering(session, tenant_id, order.entity, order.model, order.version, ANOMALY)
     channels: Sequence[str] = held.spec["channels"]
     source = order.source or held.source
-    place = measurable(session, runtime, tenant_id, Known(held.entity_id, order.entity, None), source)
-    begin = order.begin or _begin(place, channels, order)
-    rows = _rows_between(place, channels, begin, order.end)
-    if not rows:
-        raise _nothing_to_judge(channels, begin, order.end)
-    if rows > MOST_ROWS:
-        fix = f"{rows} rows of a channel are more than one detection judges ({MOST_ROWS}): name a later one, or an earlier `to`"
-        raise SpecInvalid("from" if order.begin else "hours", begin.isoformat(), fix)
-    return AnomalyDetectJob(order.entity, order.model, begin, order.end, order.version, source), held
+    job = AnomalyDetectJob(order.entity, order.model, order.begin, order.end, order.version, source)
+    where = reach(session, runtime, tenant_id, Known(held.entity_id, order.entity, None), source)
+    if isinstance(where, Config):
+        return replace(job, hours=None if order.begin else order.hours), held
+    begin = order.begin or beginning(where, channels, order.hours, order.end)
+    require_judgeable(_rows_between(where, channels, begin, order.end), channels, begin, order.end, told=order.begin is not None)
+    return replace(job, begin=begin), held
 
 
-def _begin(place: Place, channels: Collection[str], order: DetectOrder) -> datetime:
-    """By the entity's own rows and not by the clock, so that old series are judged too."""
+def beginning(place: Place, channels: Collection[str], hours: float, end: datetime | None) -> datetime:
+    """By the entity's own rows and not by the clock, so that old series are judged too. Raises UnusableData where there is none."""
     newest = place.newest(channels)
     if newest is None:
-        raise _nothing_to_judge(channels, None, order.end)
-    return min(newest, order.end or newest) - timedelta(hours=order.hours)
+        raise _nothing_to_judge(channels, None, end)
+    return min(newest, end or newest) - timedelta(hours=hours)
+
+
+def require_judgeable(rows: int, channels: Collection[str], begin: datetime, end: datetime | None, *, told: bool) -> None:
+    """Of the densest channel. `told`: the beginning was named. Raises UnusableData for none, SpecInvalid for more than MOST_ROWS."""
+    if not rows:
+        raise _nothing_to_judge(channels, begin, end)
+    if rows > MOST_ROWS:
+        fix = f"{rows} rows of a channel are more than one detection judges ({MOST_ROWS}): name a later one, or an earlier `to`"
+        raise SpecInvalid("from" if told else "hours", begin.isoformat(), fix)
 
 
 def _rows_between(place: Place, channels: Collection[str], begin: datetime, end: datetime | None) -> int:

@@ -13,18 +13,19 @@ from sqlalchemy.orm import Session
 
 from db import anomalies, entities, registry
 from db.models import Json, Version
+from db.sources.source import milliseconds
 from ml.anomaly.artifact import save_detector
 from ml.anomaly.detector import Anomaly, Detection, Detector
 from ml.anomaly.spec import FOREST
 from ml.anomaly.watch import detect, train_detector
 from ml.series import Notice, RawChannels, moment, notice
-from tasks.alarms import ANOMALY, MOST_ROWS
+from tasks.alarms import ANOMALY, HOURS, MOST_ROWS, beginning, require_judgeable
 from tasks.execute import Work
 from tasks.history import fetch
 from tasks.jobs import AnomalyDetectJob, AnomalyTrainJob
 from tasks.questions import serving
 from tasks.readiness import since
-from tasks.sources import Place, at, origin
+from tasks.sources import Place, at, is_unmeasured, origin
 from tasks.workshop import Workshop
 
 #: Rows held back with which a detector passes its gate: fewer say next to nothing of how rare a score is.
@@ -123,15 +124,19 @@ def _detect(shop: Workshop, work: Work) -> None:
         entity = entities.get(session, work.job.tenant_id, job.entity)
         version = serving(session, work.job.tenant_id, entity, job.model, job.version, ANOMALY)
         detector = shop.detector(version)
-        raw = _recent(at(session, shop.runtime, work.job.tenant_id, entity, job.source or version.source), job, detector)
+        place = at(session, shop.runtime, work.job.tenant_id, entity, job.source or version.source)
+        begin = job.begin or beginning(place, detector.channels, job.hours or HOURS, job.end)
+        raw = _recent(place, detector, begin, job.end)
+    if is_unmeasured(place):
+        require_judgeable(_densest(raw, begin), detector.channels, begin, job.end, told=job.begin is not None)
     work.progress("detect")
-    found = detect(detector, raw, job.begin, job.end, work.alive)
+    found = detect(detector, raw, begin, job.end, work.alive)
     judge = anomalies.Judge(work.job.tenant_id, entity.id, version.model_id, version.id, work.job.id)
-    notices = [*_seen_in_training(job, detector), *found.warnings]
+    notices = [*_seen_in_training(begin, detector), *found.warnings]
 
     def write(session: Session) -> tuple[Json, Sequence[Json]]:
         anomalies.store(session, judge, [_kept(each) for each in found.anomalies], _judged(found))
-        return _found(job, version, detector, found), notices
+        return _found(job, begin, version, detector, found), notices
 
     work.publish(write)
 
@@ -145,14 +150,20 @@ def _judged(found: Detection) -> tuple[datetime, datetime] | None:
     return found.anomalies[0].at if cut else moment(times[0]), moment(times[-1])
 
 
-def _recent(place: Place, job: AnomalyDetectJob, detector: Detector) -> RawChannels:
+def _recent(place: Place, detector: Detector, begin: datetime, end: datetime | None) -> RawChannels:
     """The rows to be judged, and those before them that their scores depend on."""
     before = timedelta(seconds=(detector.reach + 1) * detector.step_s)
-    return fetch(place, detector.channels, since=job.begin - before, until=job.end)
+    return fetch(place, detector.channels, since=begin - before, until=end)
 
 
-def _seen_in_training(job: AnomalyDetectJob, detector: Detector) -> list[Notice]:
-    if job.begin > detector.data_until:
+def _densest(raw: RawChannels, begin: datetime) -> int:
+    """Rows to be judged of the channel that has most."""
+    first = np.datetime64(milliseconds(begin), "ms")
+    return max(int((times >= first).sum()) for times, _ in raw.values())
+
+
+def _seen_in_training(begin: datetime, detector: Detector) -> list[Notice]:
+    if begin > detector.data_until:
         return []
     detail = f"Rows up to {_iso(detector.data_until)} were learned from: what is unusual of them counted as usual."
     return [notice("seen_in_training", detail)]
@@ -163,7 +174,7 @@ def _kept(found: Anomaly) -> anomalies.Found:
     return anomalies.Found(found.at, found.score, found.severity, told["contributions"])
 
 
-def _found(job: AnomalyDetectJob, version: Version, detector: Detector, found: Detection) -> Json:
+def _found(job: AnomalyDetectJob, begin: datetime, version: Version, detector: Detector, found: Detection) -> Json:
     scores = found.rows.scores
     known = np.flatnonzero(np.isfinite(scores))
     newest = {"at": _iso(moment(found.rows.times[known[-1]])), "score": float(scores[known[-1]])} if len(known) else None
@@ -173,7 +184,7 @@ def _found(job: AnomalyDetectJob, version: Version, detector: Detector, found: D
         "entity": job.entity,
         "model": version.model_id,
         "version": version.semver,
-        "from": _iso(job.begin),
+        "from": _iso(begin),
         "to": None if job.end is None else _iso(job.end),
         "rows": len(known),
         "newest": newest,

@@ -16,8 +16,9 @@ from ml.spec import ModelSpec
 from tasks.execute import Work
 from tasks.history import fetch
 from tasks.jobs import BacktestJob
+from tasks.orders import require_bounded
 from tasks.questions import serving
-from tasks.sources import Place, at
+from tasks.sources import Place, at, is_unmeasured
 from tasks.status import finish_at
 from tasks.train import FIT_FROM, FIT_UNTIL, figures, history
 from tasks.workshop import Workshop
@@ -65,6 +66,8 @@ def _of_recipe(shop: Workshop, work: Work, job: BacktestJob, spec: ModelSpec) ->
     with shop.sessions() as session:
         place = at(session, shop.runtime, work.job.tenant_id, entities.get(session, work.job.tenant_id, job.entity), job.source)
         raw = history(place, spec, job.look_back_hours)
+    if is_unmeasured(place):
+        require_bounded(min(len(raw[target][0]) for target in spec.targets), "look_back_hours", job.look_back_hours)
     folds = job.folds or 1
     made = of_recipe(job.entity, raw, spec, folds, _Watcher(work, folds), device=shop.device)
     if made is None:
@@ -80,6 +83,8 @@ def _of_version(shop: Workshop, work: Work, job: BacktestJob) -> tuple[Backtest,
         fitted = shop.model(version)
         place = at(session, shop.runtime, work.job.tenant_id, entity, job.source or version.source)
         raw = _since_training(place, job, fitted)
+    if is_unmeasured(place):
+        require_bounded(len(raw[fitted.target][0]), "from", job.begin and job.begin.isoformat())
     work.progress("forecast", fraction=FIT_FROM)
     made = of_version(fitted, raw, job.begin, job.end, _Watcher(work).alive)
     return made, {"recipe": version.recipe, "model": version.model_id, "version": version.semver}

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
+from db.models import MEASURING_KIND
 from ml.anomaly.spec import DetectorSpec
 from ml.formats import known, require_readable
 from ml.spec import ModelSpec
@@ -32,7 +33,7 @@ Ahead = Mapping[str, Sequence[float]]
 #: Holds the format of a stored spec; one of format 1 has none.
 FORMAT = "v"
 #: Members that a release before this format would pass over, and come to another result: a job that has one says so.
-SINCE: Mapping[str, int] = {"source": 2, "sink": 2}
+SINCE: Mapping[str, int] = {"source": 2, "sink": 2, "hours": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,35 +320,64 @@ class AnomalyDetectJob:
     """Judge the rows of a stretch of time."""
 
     kind: ClassVar[str] = "anomaly_detect"
-    format: ClassVar[int] = 2
+    format: ClassVar[int] = 3
     queue: ClassVar[str] = INTERACTIVE
     shape_key: ClassVar[str | None] = None
     entity: str
     model: str
-    begin: datetime
+    #: None: so many `hours` before the end, or the newest row, which only a worker can see.
+    begin: datetime | None = None
     #: None: to the newest row.
     end: datetime | None = None
     #: Semantic version asked for; None is the active one at the time the job runs.
     version: str | None = None
     #: None is where the version's training read.
     source: str | None = None
+    #: Only where `begin` is left to the worker.
+    hours: float | None = None
 
     @property
     def label(self) -> str:
         return f"{self.entity} {self.model}"
 
     def as_dict(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in ("entity", "model", "version", "source")}
+        plain = {name: getattr(self, name) for name in ("entity", "model", "version", "source", "hours")}
         span = {name: at and at.isoformat().replace("+00:00", "Z") for name, at in (("from", self.begin), ("to", self.end))}
         return _written(self, plain | span)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        span = {"begin": datetime.fromisoformat(stored["from"]), "end": _moment(stored, "to")}
+        span = {"begin": _moment(stored, "from"), "end": _moment(stored, "to")}
         return cls(**_read(cls, stored) | span)
 
 
-JobSpec = TrainJob | PretrainJob | ImportJob | PredictJob | WhatIfJob | BacktestJob | AnomalyTrainJob | AnomalyDetectJob
+@dataclass(frozen=True, slots=True)
+class ReadinessJob:
+    """Measure what a recipe needs, where only a worker can read. The entity need not be known here."""
+
+    kind: ClassVar[str] = MEASURING_KIND
+    format: ClassVar[int] = 2
+    queue: ClassVar[str] = INTERACTIVE
+    shape_key: ClassVar[str | None] = None
+    entity: str
+    recipe: str
+    source: str
+    #: None is the recipe's own.
+    target: str | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.entity} {self.target or self.recipe}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return _written(self, {name: getattr(self, name) for name in self.__match_args__})
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        return cls(**_read(cls, stored))
+
+
+JobSpec = TrainJob | PretrainJob | ImportJob | PredictJob | WhatIfJob | BacktestJob | AnomalyTrainJob | AnomalyDetectJob | ReadinessJob
 
 
 def _written(job: JobSpec | _Asked, members: dict[str, Any]) -> dict[str, Any]:

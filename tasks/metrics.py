@@ -19,7 +19,7 @@ from tasks.problems import CATALOGUE as PROBLEMS
 
 KINDS: tuple[str, ...] = tuple(spec.kind for spec in get_args(JobSpec))
 #: Kinds that schedules ask for; a test holds them against `tasks.templates`, which this module cannot import.
-SCHEDULED = tuple(kind for kind in KINDS if kind not in ("import", "what_if"))
+SCHEDULED = tuple(kind for kind in KINDS if kind not in ("import", "what_if", "readiness"))
 #: A worker whose WORKER_NAME does not begin with its kind and an @ is only known as a worker.
 WEB, DISPATCHER, WORKER = "web", "dispatcher", "worker"
 ROLES = (WEB, DISPATCHER, *SERVES, WORKER)

@@ -20,10 +20,10 @@ from ml.readiness import backtest_rows, nothing_to_forecast
 from ml.recipes import Recipe, recipe
 from ml.requirement import Requirement
 from ml.spec import SHAPE, ModelSpec
-from tasks.jobs import Activation, Ahead, BacktestJob, BaseRef, JobSpec, PretrainJob, TrainJob
+from tasks.jobs import Activation, Ahead, BacktestJob, BaseRef, PretrainJob, TrainJob
 from tasks.readiness import Readiness, presumed, readiness, resolved
 from tasks.runtime import Runtime
-from tasks.sources import Place, is_outside, measurable
+from tasks.sources import Place, is_outside, reach
 
 #: Kind of the model, and of the entity, that holds a network for others to start from.
 BASE = "base"
@@ -122,14 +122,20 @@ def training(
     """
     preset = recipe(order.recipe, runtime.recipes)
     base, overrides = _based(session, tenant_id, preset, order)
-    where = reach()
-    measure = partial(presumed, where) if isinstance(where, Config) else partial(readiness, where)
-    ready = measure(preset, order.target, overrides, order.look_back_hours)
+    ready = _ready(reach(), preset, order.target, overrides, order.look_back_hours)
     _require_as_many(ready.spec, base)
     return _job(entity, order, ready.spec, ready.look_back_hours, base), ready
 
 
-def trainings(session: Session, runtime: Runtime, tenant_id: str, found: Sequence[Known], order: TrainOrder) -> list[tuple[Known, JobSpec]]:
+def _ready(where: Place | Config, preset: Recipe, target: str | None, overrides: Mapping[str, Any], hours: float | None) -> Readiness:
+    """Measured, or left for a worker to measure."""
+    measure = partial(presumed, where) if isinstance(where, Config) else partial(readiness, where)
+    return measure(preset, target, overrides, hours)
+
+
+def trainings(
+    session: Session, runtime: Runtime, tenant_id: str, found: Sequence[Known], order: TrainOrder
+) -> list[tuple[Known, TrainJob]]:
     """What an order means for each of many."""
     preset = recipe(order.recipe, runtime.recipes)
     hours = order.look_back_hours if order.look_back_hours is not None else preset.look_back_hours
@@ -174,18 +180,23 @@ def backtesting(session: Session, runtime: Runtime, tenant_id: str, entity: Know
     """
     if order.recipe is None:
         return _of_version(session, runtime, tenant_id, entity, order)
-    place = measurable(session, runtime, tenant_id, entity, order.source)
-    ready = readiness(place, recipe(order.recipe, runtime.recipes), order.target, order.overrides, order.look_back_hours)
+    where = reach(session, runtime, tenant_id, entity, order.source)
+    ready = _ready(where, recipe(order.recipe, runtime.recipes), order.target, order.overrides, order.look_back_hours)
     steps, folds = order.folds * len(ready.spec.targets) * ready.spec.horizon, order.folds
     if steps > MOST_STEPS:
         raise SpecInvalid(
             "folds", folds, f"{folds} folds × targets × horizon are {steps} steps to tell of; at most {MOST_STEPS}: ask for fewer folds"
         )
+    if not isinstance(where, Config):
+        _require_rows(ready, folds, order.look_back_hours)
+    return BacktestJob(entity.name, ready.spec.targets[0], order.recipe, ready.spec, folds, ready.look_back_hours, source=order.source)
+
+
+def _require_rows(ready: Readiness, folds: int, look_back_hours: float | None) -> None:
     rows, need = int(min(each.have for each in ready.requirements if each.name == "window_rows")), backtest_rows(ready.spec, folds)
     enough = Requirement("backtest_rows", rows, need, "row", met=rows >= need)
     replace(ready, requirements=[*ready.requirements, enough]).require()
-    _require_bounded(rows, "look_back_hours", order.look_back_hours, "look back less far")
-    return BacktestJob(entity.name, ready.spec.targets[0], order.recipe, ready.spec, folds, ready.look_back_hours, source=order.source)
+    require_bounded(rows, "look_back_hours", look_back_hours)
 
 
 def _of_version(session: Session, runtime: Runtime, tenant_id: str, entity: Known, order: BacktestOrder) -> BacktestJob:
@@ -196,13 +207,12 @@ def _of_version(session: Session, runtime: Runtime, tenant_id: str, entity: Know
     assert version.data_until is not None  # only a base is brought from elsewhere, and no base forecasts
     begin = order.begin or version.data_until + timedelta(milliseconds=1)
     source = order.source or version.source
-    place = measurable(session, runtime, tenant_id, entity, source)
-    rows = _rows_since(place, version.target, begin)
-    if order.end is not None:
-        rows -= _rows_since(place, version.target, order.end)
-    if rows <= 0:
-        raise nothing_to_forecast(version.target, version.data_until)
-    _require_bounded(rows, "from", begin.isoformat(), "name a later one, or an earlier `to`")
+    where = reach(session, runtime, tenant_id, entity, source)
+    if not isinstance(where, Config):
+        rows = _rows_since(where, version.target, begin) - (_rows_since(where, version.target, order.end) if order.end else 0)
+        if rows <= 0:
+            raise nothing_to_forecast(version.target, version.data_until)
+        require_bounded(rows, "from", begin.isoformat())
     return BacktestJob(entity.name, target, version=held.semver, begin=order.begin, end=order.end, source=source)
 
 
@@ -211,9 +221,14 @@ def _rows_since(place: Place, channel: str, begin: datetime) -> int:
     return held[channel].rows if channel in held else 0
 
 
-def _require_bounded(rows: int, field: str, value: object, fix: str) -> None:
+#: What mends a backtest of too many rows, by the field that it is asked for with.
+_NARROWER = {"look_back_hours": "look back less far", "from": "name a later one, or an earlier `to`"}
+
+
+def require_bounded(rows: int, field: str, value: object) -> None:
+    """Raises SpecInvalid for more rows than a backtest looks at. `field` is of _NARROWER."""
     if rows > MOST_ROWS:
-        raise SpecInvalid(field, value, f"{rows} rows are more than a backtest looks at ({MOST_ROWS}): {fix}")
+        raise SpecInvalid(field, value, f"{rows} rows are more than a backtest looks at ({MOST_ROWS}): {_NARROWER[field]}")
 
 
 def _job(entity: str, order: TrainOrder, spec: ModelSpec, hours: float | None, base: _Pinned | None) -> TrainJob:

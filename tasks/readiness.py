@@ -31,6 +31,12 @@ class Readiness:
     #: Where a source was searched that holds not one row; None where there are some.
     sought: str | None = None
 
+    def told(self, entity: str, recipe: str) -> dict[str, Any]:
+        """As clients read it."""
+        needs = [requirement.as_dict() for requirement in self.requirements]
+        about = {"entity": entity, "recipe": recipe, "target": self.spec.targets[0]}
+        return about | {"ready": all(requirement.met for requirement in self.requirements), "requirements": needs}
+
     def require(self) -> None:
         """Raises InsufficientData when a requirement is unmet."""
         if not all(requirement.met for requirement in self.requirements):

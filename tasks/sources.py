@@ -106,16 +106,19 @@ def require(session: Session, runtime: Runtime, tenant_id: str, source: str | No
     return tenant
 
 
-def reach(session: Session, runtime: Runtime, tenant_id: str, entity: str, source: str) -> Outside | Config:
-    """The entity's rows in a source; where the web process cannot read its kind, what the source says of itself. Raises as `outside`."""
-    require(session, runtime, tenant_id, source)
-    config = runtime.sources.configs[source]
-    return outside(session, runtime, tenant_id, entity, source) if config.light else config
+def reach(session: Session, runtime: Runtime, tenant_id: str, entity: Entity | Known, source: str | None) -> Place | Config:
+    """For the web process: where the entity's rows are, or what the source says of itself where only a worker can read its kind.
 
-
-def measurable(session: Session, runtime: Runtime, tenant_id: str, entity: Entity | Known, source: str | None) -> Place:
-    """Where the entity's rows are, for the web process. Raises as `at`, and SpecInvalid for a source that only a worker can measure."""
-    if is_outside(source) and isinstance(found := reach(session, runtime, tenant_id, entity.name, str(source)), Config):
-        fix = f"of kind {found.kind} it is measured by workers alone: trainings, bases and predictions read it, and nothing else"
-        raise SpecInvalid("source", source, fix)
+    Raises as `at` does.
+    """
+    if is_outside(source):
+        require(session, runtime, tenant_id, source)
+        config = runtime.sources.configs[str(source)]
+        if not config.light:
+            return config
     return at(session, runtime, tenant_id, entity, source)
+
+
+def is_unmeasured(place: Place) -> bool:
+    """Whether who asked for the job could not look there: what it needs is for the worker to see."""
+    return isinstance(place, Outside) and not place.config.light

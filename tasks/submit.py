@@ -34,6 +34,7 @@ from tasks.jobs import (
     BacktestJob,
     JobSpec,
     PredictJob,
+    ReadinessJob,
     TrainJob,
     WhatIfJob,
     digest,
@@ -43,7 +44,7 @@ from tasks.orders import BASE, BacktestOrder, PredictOrder, PretrainOrder, Train
 from tasks.questions import Question, known, require_changeable, resolve
 from tasks.readiness import Readiness
 from tasks.runtime import Runtime
-from tasks.sources import Counted, is_outside, measurable, reach, require
+from tasks.sources import Counted, is_outside, reach, require
 
 Made = TypeVar("Made")
 
@@ -109,7 +110,8 @@ def _train_outside(runtime: Runtime, asker: Asker, order: TrainOrder, within: Se
     [name], tenant_id = order.entities, asker.tenant_id
 
     def ahead(session: Session) -> tuple[TrainJob, Readiness]:
-        return training(session, runtime, tenant_id, name, order, lambda: reach(session, runtime, tenant_id, name, str(order.source)))
+        unmade = Known(0, name, None)  # of a source only the name counts
+        return training(session, runtime, tenant_id, name, order, lambda: reach(session, runtime, tenant_id, unmade, order.source))
 
     def place(session: Session, made: tuple[TrainJob, Readiness]) -> Submitted:
         [entity], (job, ready) = _whom(session, runtime, tenant_id, order), made
@@ -197,7 +199,7 @@ def watch(runtime: Runtime, asker: Asker, order: WatchOrder, within: Session | N
     def ahead(session: Session) -> AnomalyTrainJob:
         unmade = [Known(0, order.entity, None)]  # of a source only the name counts
         [entity] = unmade if is_outside(order.source) else entities_named(session, asker.tenant_id, [order.entity])
-        return watching(measurable(session, runtime, asker.tenant_id, entity, order.source), order)
+        return watching(reach(session, runtime, asker.tenant_id, entity, order.source), order)
 
     def place(session: Session, job: AnomalyTrainJob) -> Submitted:
         [entity] = entities_named(session, asker.tenant_id, [order.entity], made=is_outside(order.source))
@@ -223,6 +225,18 @@ def detect(runtime: Runtime, asker: Asker, order: DetectOrder, within: Session |
         return _submit_one(runtime, session, row)
 
     return _looked_up(runtime, asker, ahead, place, within)
+
+
+def measure(runtime: Runtime, asker: Asker, job: ReadinessJob) -> Submitted:
+    """Queue a measurement. It is tried once: whoever asked waits for it, and asks again. Raises SpecInvalid, OverQuota, Saturated."""
+
+    def place(session: Session, job_id: str) -> Submitted:
+        require(session, runtime, asker.tenant_id, job.source)
+        there = entities.find_many(session, asker.tenant_id, [job.entity]).get(job.entity)
+        row = _row(runtime, asker, None if there is None else there.id, job, None, max_attempts=1)
+        return _submit_one(runtime, session, row, job_id)
+
+    return _once(runtime, asker, place, singly=True)
 
 
 def retry(runtime: Runtime, asker: Asker, job_id: str) -> Submitted:
@@ -363,7 +377,7 @@ def _submit_one(runtime: Runtime, session: Session, row: ledger.NewJob, job_id: 
 
 
 def _submit_batch(
-    runtime: Runtime, session: Session, asker: Asker, queue: str, jobs: Sequence[tuple[Known, JobSpec]], **changes: Any
+    runtime: Runtime, session: Session, asker: Asker, queue: str, jobs: Sequence[tuple[Known, TrainJob | PredictJob]], **changes: Any
 ) -> Submitted:
     """The rows are made first: `admit` holds the tenant's row, and another request of the tenant must not wait for ten thousand models."""
     deadline_s = runtime.settings.batch_deadline_s
@@ -383,7 +397,9 @@ def _submit_batch(
     return Submitted(ledger.submit_batch(session, parent, children))
 
 
-def _rows(runtime: Runtime, session: Session, asker: Asker, jobs: Sequence[tuple[Known, JobSpec]], **changes: Any) -> list[ledger.NewJob]:
+def _rows(
+    runtime: Runtime, session: Session, asker: Asker, jobs: Sequence[tuple[Known, TrainJob | PredictJob]], **changes: Any
+) -> list[ledger.NewJob]:
     """The jobs as the ledger takes them, each with these `changes`. A training makes its lineage where it is missing."""
     look = registry.ensure_models if isinstance(jobs[0][1], TrainJob) else registry.find_models
     models = look(session, asker.tenant_id, {(entity.id, job.model) for entity, job in jobs})
@@ -399,7 +415,7 @@ def _lineage(session: Session, asker: Asker, entity: Standing, job: TrainJob) ->
 def _row(
     runtime: Runtime,
     asker: Asker,
-    entity_id: int,
+    entity_id: int | None,
     job: JobSpec,
     model_id: str | None,
     spec_hash: Callable[[Json], str] = digest,

@@ -20,6 +20,7 @@ from tasks.batch import predict
 from tasks.celery import app
 from tasks.execute import run
 from tasks.jobs import SERVES
+from tasks.measure import measure
 from tasks.pretrain import pretrain_base
 from tasks.runtime import Runtime, open_runtime
 from tasks.settings import load
@@ -37,6 +38,7 @@ HANDLERS = {
     "backtest": backtest,
     "anomaly_train": anomaly_train,
     "anomaly_detect": anomaly_detect,
+    "readiness": measure,
 }
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 from flask import Response, request
 
+from db.models import SUCCEEDED
 from tasks import status
 from tasks.status import Glance
 from tasks.submit import Asker, Submitted
 from webapp.auth import PREFIX
 from webapp.bodies import whole_body
 from webapp.context import runtime, tenant_id
-from webapp.problems import fault, invalid
+from webapp.problems import Refusal, answer, fault, invalid
 from webapp.watch import ended
 
 Document = dict[str, Any]
@@ -27,6 +28,8 @@ Document = dict[str, Any]
 ASK_AGAIN_S = {"interactive": 1, "batch": 5, "train": 5}
 #: Longest a poller is sent away, whatever the estimate: it may be wrong, and a cancel should be seen.
 LONGEST_S = 60
+#: Problems of such a job that are answers to the request; what befell the worker is none.
+ANSWERED = ("source_unavailable", "source_unreadable")
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})\b")
 
 
@@ -58,6 +61,25 @@ def answered(submitted: Submitted) -> Response:
     if submitted.forecast is not None:
         found = found | {"result": {"forecast": submitted.forecast}}
     return _answer(found, submitted, 200 if found["terminal"] else 202)
+
+
+def brought(submitted: Submitted) -> Response:
+    """What the job brought, or its problem, as if the question had been answered here; 202 and the job where it does not end in time.
+
+    Whoever says nothing waits as long as the server allows: a client that asks a question is there for its answer.
+    """
+    found = _standing(submitted)
+    wished = preferred_wait() if "Prefer" in request.headers else runtime().settings.max_wait_s
+    if wished > 0:
+        found = ended(tenant_id(), found, wished)
+    if not found["terminal"]:
+        return _answer(found, submitted, 202)
+    if found["state"] == SUCCEEDED:
+        return written(found["result"], {})
+    code = found["error"]["code"] if found["error"] else found["state"]
+    if code not in ANSWERED:
+        raise Refusal("internal", f"Job {found['id']}, which was to find it out, ended as {code}.")
+    return answer(found["error"])
 
 
 def _standing(submitted: Submitted) -> Document:

@@ -14,10 +14,15 @@ from db import entities, observations
 from db.entities import Known
 from db.models import Entity
 from db.observations import Ingested, Row
+from db.sources.catalogue import Config
 from ml.recipes import recipe
+from tasks import submit
 from tasks.erase import follow
-from tasks.readiness import readiness
-from tasks.sources import is_outside, measurable
+from tasks.jobs import ReadinessJob
+from tasks.readiness import presumed, readiness
+from tasks.sources import is_outside, reach
+from tasks.submit import Asker
+from webapp.answers import brought
 from webapp.auth import PREFIX
 from webapp.bodies import whole_body
 from webapp.context import by, runtime, tenant_id
@@ -31,7 +36,8 @@ from webapp.problems import Refusal, invalid
 from webapp.rows import STREAMED, Delivery, delivery
 from webapp.schemas import entities as wire
 from webapp.schemas.fields import iso, moment
-from webapp.schemas.parameters import always
+from webapp.schemas.jobs import Job
+from webapp.schemas.parameters import PREFER, WAITED, always
 
 blp = Blueprint("entities", __name__, description="Users, devices, sensors, plants, variants: whom observations are about")
 
@@ -192,22 +198,22 @@ def _read_mark(mark: Any) -> tuple[str, datetime]:
 
 
 @blp.route("/entities/<name:entity>/readiness")
+@blp.reads(PREFER)
 @blp.arguments(wire.ReadinessQuery, location="query")
 @blp.response(200, wire.Readiness)
-@blp.refuses("entity_not_found", "source_unavailable", "source_unreadable")
-def get_readiness(query: dict[str, Any], entity: str) -> dict[str, Any]:
+@blp.alt_response(202, schema=Job, headers=WAITED, description="A worker measures; its job's `result` will be the answer.", success=True)
+@blp.refuses("entity_not_found", "source_unavailable", "source_unreadable", "quota_exceeded", "queue_saturated")
+def get_readiness(query: dict[str, Any], entity: str) -> dict[str, Any] | Response:
     """Measure every data requirement of a recipe: have, need, and when it will be met
 
-    With `source` the entity need not be known here. Sources of files are measured by workers alone, and refused.
+    With `source` the entity need not be known here. A source that only workers can read, as files are, is measured by one of them, which
+    is waited for: up to 30 s, or as long as `Prefer: wait=n` says.
     """
     preset, source = recipe(query["recipe"], runtime().recipes), query["source"]
     with runtime().sessions() as session:
         there = Known(0, entity, None) if is_outside(source) else entities.get(session, tenant_id(), entity)
-        ready = readiness(measurable(session, runtime(), tenant_id(), there, source), preset, query["target"], {}, None)
-    return {
-        "entity": entity,
-        "recipe": query["recipe"],
-        "target": ready.spec.targets[0],
-        "ready": all(r.met for r in ready.requirements),
-        "requirements": ready.requirements,
-    }
+        where = reach(session, runtime(), tenant_id(), there, source)
+        if not isinstance(where, Config):
+            return readiness(where, preset, query["target"], {}, None).told(entity, preset.name)
+    presumed(where, preset, query["target"], {}, None)  # what is wrong with the question itself needs no worker
+    return brought(submit.measure(runtime(), Asker(tenant_id()), ReadinessJob(entity, preset.name, where.name, query["target"])))

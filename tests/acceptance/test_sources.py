@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -14,6 +14,7 @@ from tests.acceptance.conftest import SCALED, command
 from tests.support.client import Api
 from tests.support.follower import Follower, follower
 from tests.support.influx import Influx, influx
+from tests.support.lake import lake, pour
 from tests.support.real import Points, plant, room
 from tests.support.servers import Servers, database
 
@@ -41,7 +42,10 @@ def influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influx | None
 def api(live: Servers, rooms: Follower, influxdb: Influx | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A house that knows both sources, over servers of its own."""
     folder = tmp_path_factory.mktemp("sourced")
-    (folder / "sources.toml").write_text(rooms.toml("follower", "fresh_s = 1") + (influxdb.toml() if influxdb else ""))
+    moments = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(40)]
+    pour(folder, "shore", {"temperature": range(40), "humidity": range(40)}, moments)
+    named = rooms.toml("follower", "fresh_s = 1") + (influxdb.toml() if influxdb else "") + lake(folder)
+    (folder / "sources.toml").write_text(named)
     home = str(folder / "house")
     with database(live.database_url) as url:
         given = SCALED | {"SOURCES_FILE": str(folder / "sources.toml"), "DATABASE_URL": url, "REDIS_URL": f"{live.redis_url.rstrip('0')}5"}
@@ -86,6 +90,11 @@ def test_a_room_is_forecast_from_a_follower_that_may_only_be_read(api: Api, room
     assert datetime.fromisoformat(later["data_until"]) == datetime.fromisoformat(measured["temperature"][-1][0])
     with psycopg.connect(rooms.url.replace("+psycopg", "")) as reader, pytest.raises(psycopg.errors.InsufficientPrivilege):
         reader.execute("DELETE FROM readings")
+
+
+def test_files_are_measured_by_a_worker_while_the_request_waits(api: Api) -> None:
+    told = api.get("/entities/shore/readiness", recipe="sensor-climate", source="lake")
+    assert (told["ready"], told["requirements"][0]["have"], told["requirements"][0]["need"]) == (False, 40, 100)
 
 
 def test_a_plant_is_forecast_from_influxdb(api: Api, influxdb: Influx | None) -> None:

@@ -17,6 +17,7 @@ from tasks.anomaly import anomaly_detect, anomaly_train
 from tasks.backtest import backtest
 from tasks.batch import predict
 from tasks.execute import run
+from tasks.measure import measure
 from tasks.pretrain import pretrain_base
 from tasks.runtime import open_runtime
 from tasks.settings import Settings, load
@@ -33,6 +34,7 @@ HANDLERS = {
     "backtest": backtest,
     "anomaly_train": anomaly_train,
     "anomaly_detect": anomaly_detect,
+    "readiness": measure,
 }
 START = datetime(2026, 1, 1, tzinfo=UTC)
 #: Small enough that a training takes a fraction of a second.

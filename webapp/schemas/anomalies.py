@@ -11,7 +11,7 @@ from ml.anomaly.spec import BOUNDS, FOREST, LEAST_ROWS, MOST_CHANNELS
 from tasks.alarms import ANOMALY, HOURS, RECIPE, DetectOrder, WatchOrder
 from webapp.schemas.fields import In, Moment, Name, Out, Real, Several, Text, Whole, Word
 from webapp.schemas.pages import PageQuery, page_of
-from webapp.schemas.shapes import DATE_TIME, MODEL_ID, SEMVER, shaped
+from webapp.schemas.shapes import DATE_TIME, MODEL_ID, SEMVER, SOMETIMES, shaped
 from webapp.schemas.submissions import SOURCE, SOURCE_OF_VERSION, SOURCE_TOLD, Asked, Submission
 
 SEVERITIES = ("warning", "critical")
@@ -231,9 +231,12 @@ class AnomalyDetectSpec(Out):
     entity = fields.String()
     model = fields.String(metadata={"description": "Name of the detector."})
     version = fields.String(allow_none=True, metadata={"description": "Null: the one that is active when the job runs."})
-    begin = fields.String(data_key="from", metadata=DATE_TIME)
+    begin = fields.String(
+        data_key="from", allow_none=True, metadata=DATE_TIME | {"description": "Null: so many `hours`, which only a worker can count back."}
+    )
     end = fields.String(data_key="to", allow_none=True, metadata=DATE_TIME | {"description": "Null: up to the newest row."})
     source = fields.String(metadata=SOURCE_TOLD)
+    hours = fields.Float(metadata=SOMETIMES | {"description": "Before the end, or the newest row; only where `from` is null."})
 
 
 class AnomalyTrainResult(Out):

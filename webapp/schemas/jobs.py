@@ -11,7 +11,7 @@ from webapp.schemas.pages import PageQuery, page_of
 from webapp.schemas.shapes import DATE_TIME, MODEL_ID, SEMVER, SOMETIMES, numbered, shaped
 from webapp.schemas.submissions import SOURCE_TOLD
 
-KINDS = ("train", "pretrain", "import", "predict", "what_if", "backtest", "anomaly_train", "anomaly_detect")
+KINDS = ("train", "pretrain", "import", "predict", "what_if", "backtest", "anomaly_train", "anomaly_detect", "readiness")
 #: As the ledger keeps them.
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 #: What a client reads: a running job that is asked to stop says so.
@@ -113,6 +113,15 @@ class WhatIfSpec(_AskedSpec):
     include_baseline = fields.Boolean(metadata={"description": "The result holds the baseline."})
 
 
+class ReadinessSpec(Out):
+    """A measurement that only a worker can make, of what a recipe needs."""
+
+    entity = fields.String()
+    recipe = fields.String()
+    target = fields.String(allow_none=True, metadata={"description": "Null: the recipe's own."})
+    source = fields.String(metadata=SOURCE_TOLD)
+
+
 class BatchSpec(Out):
     """A batch: what was asked stands in its items."""
 
@@ -199,6 +208,7 @@ RESULTS = (
     "BacktestResult",
     "AnomalyTrainResult",
     "AnomalyDetectResult",
+    "Readiness",
     "BatchResult",
 )
 
@@ -239,6 +249,7 @@ class Job(Out):
             "BacktestSpec",
             "AnomalyTrainSpec",
             "AnomalyDetectSpec",
+            "ReadinessSpec",
             "BatchSpec",
             "Erased",
             description="What was asked, defaults filled in.",

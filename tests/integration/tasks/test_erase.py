@@ -11,9 +11,11 @@ import pytest
 
 from db import entities, receipts, registry
 from db.models import Receipt
+from db.sources.catalogue import FilesConfig
 from ml import shelf
 from tasks import predict, submit
 from tasks.erase import follow, follow_all
+from tasks.jobs import ReadinessJob
 from tasks.orders import PredictOrder, TrainOrder
 from tasks.reconcile import remove_erased
 from tasks.submit import Asker
@@ -44,6 +46,23 @@ def test_a_forecast_published_before_and_cached_after_is_refused(shop: Workshop,
     work_off(shop)
     assert job(shop, acme, asked).spec == {}, "it was erased"
     assert [text for text in texts(shop.runtime.memory) if NAME in text] == []
+
+
+def test_measurements_from_before_it_was_known_here_leave_with_it(shop: Workshop) -> None:
+    acme, others = tenant(shop), tenant(shop, "globex")
+    shop.runtime.sources.configs = {"lake": FilesConfig(name="lake", tenants=("*",), channels={}, path="/nowhere/{entity}.csv", at="at")}
+    asked = ReadinessJob(NAME, "health-daily", "lake", "rhr")
+    wanted = ((acme, asked), (acme, asked), (others, asked), (acme, replace(asked, entity="bob")))
+    ended, ours, theirs, another = (submit.measure(shop.runtime, who, measured).job.id for who, measured in wanted)
+    submit.cancel(shop.runtime, acme.tenant_id, ended)
+    ingest(shop, acme, NAME, wave(2))
+    with shop.sessions.begin() as session:
+        erased = entities.delete(session, acme.tenant_id, NAME)
+    assert sorted(erased.erasure.jobs) == sorted([ended, ours])
+    for each in (ended, ours):
+        assert (job(shop, acme, each).state, job(shop, acme, each).spec, job(shop, acme, each).label) == ("cancelled", {}, "erased")
+    assert job(shop, others, theirs).spec["entity"] == NAME
+    assert job(shop, acme, another).spec["entity"] == "bob"
 
 
 def test_every_erasure_that_waits_is_followed(shop: Workshop) -> None:

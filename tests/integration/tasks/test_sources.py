@@ -17,13 +17,14 @@ from db.models import Version
 from ml.errors import InsufficientData, SpecInvalid
 from ops.processes import wait_until
 from tasks.alarms import DetectOrder, WatchOrder
-from tasks.jobs import WhatIfJob
+from tasks.jobs import ReadinessJob, WhatIfJob
 from tasks.metrics import SOURCE_LAG, SOURCE_UP
 from tasks.orders import BacktestOrder, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
 from tasks.probe import probe_sources
-from tasks.submit import Asker, Submitted, backtest, detect, predict, pretrain, train, watch, what_if
+from tasks.submit import Asker, Submitted, backtest, detect, measure, predict, pretrain, train, watch, what_if
 from tasks.workshop import Workshop
 from tests.support.follower import Follower, follower
+from tests.support.lake import lake, pour
 from tests.support.road import SMALL, START, job, settings_for, tenant, wave, work_off, workshop
 from tests.support.servers import Servers
 
@@ -48,7 +49,8 @@ def shop(engine: Engine, migrated_url: str, redis_url: str, tmp_path: Path, ther
     behind = there.toml("behind", 'lag_limit_s = 60\nlag_query = "SELECT 3600"')
     others = there.toml("others").replace('["*"]', '["globex"]')
     away = there.toml("away").replace("@", "@localhost.invalid:1/?host=", 1)
-    file.write_text("".join((there.toml(more="fresh_s = 600"), behind, others, away)))
+    channels = ("cpu_usage", "temperature", "humidity")
+    file.write_text("".join((there.toml(more="fresh_s = 600"), behind, others, away, lake(tmp_path, channels=channels))))
     with workshop(settings_for(migrated_url, redis_url, tmp_path / "models", sources_file=str(file), source_timeout_s=5.0)) as opened:
         yield opened
 
@@ -123,6 +125,53 @@ def test_what_if_backtests_and_detectors_read_it_too(shop: Workshop, trained: As
     assert done(shop, trained, detect(shop.runtime, trained, DetectOrder("room-2")))["rows"] == 25
 
 
+@pytest.fixture
+def shore(tmp_path: Path) -> None:
+    climate = wave(ROWS)
+    pour(tmp_path, "shore", {"temperature": climate["cpu"], "humidity": climate["load"]}, [START + timedelta(hours=h) for h in range(ROWS)])
+
+
+def test_what_only_a_worker_can_read_is_measured_tried_and_watched_by_one(shop: Workshop, me: Asker, shore: None) -> None:
+    measured = done(shop, me, measure(shop.runtime, me, ReadinessJob("shore", "sensor-climate", "lake")))
+    assert (measured["ready"], measured["requirements"][0]["have"]) == (True, ROWS)  # type: ignore[index]
+    done(shop, me, train(shop.runtime, me, order("shore", "lake")))
+    past = BacktestOrder("shore", recipe="sensor-climate", overrides=SMALL, folds=1, source="lake")
+    assert done(shop, me, backtest(shop.runtime, me, past))["folds"]
+    seen = BacktestOrder("shore", "temperature", begin=START + timedelta(hours=150))
+    assert done(shop, me, backtest(shop.runtime, me, seen))["folds"]
+    watched = WatchOrder("shore", channels=("temperature", "humidity"), overrides={"trees": 10}, source="lake")
+    done(shop, me, watch(shop.runtime, me, watched))
+    judged = done(shop, me, detect(shop.runtime, me, DetectOrder("shore")))
+    assert (judged["rows"], judged["from"]) == (25, "2026-01-08T07:00:00Z"), "counted back from its newest row, by the worker"
+    begin = START + timedelta(hours=190)
+    assert done(shop, me, detect(shop.runtime, me, DetectOrder("shore", begin=begin)))["rows"] == 10
+
+
+def test_what_a_worker_finds_missing_there_is_said_in_the_same_words(shop: Workshop, me: Asker, shore: None, tmp_path: Path) -> None:
+    done(shop, me, watch(shop.runtime, me, WatchOrder("shore", channels=("temperature",), overrides={"trees": 10}, source="lake")))
+    asked = [
+        watch(shop.runtime, me, WatchOrder("shore", source="lake")),
+        detect(shop.runtime, me, DetectOrder("shore", begin=START + timedelta(days=900))),
+        backtest(shop.runtime, me, BacktestOrder("shore", recipe="sensor-climate", overrides=SMALL, folds=90, source="lake")),
+    ]
+    work_off(shop)
+    ended = [job(shop, me, each.job.id).error for each in asked]
+    assert [error and error["code"] for error in ended] == ["feature_missing", "insufficient_data", "insufficient_data"]
+
+
+def test_more_rows_than_are_judged_or_tried_are_refused_by_the_worker(
+    shop: Workshop, me: Asker, shore: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(shop, me, watch(shop.runtime, me, WatchOrder("shore", channels=("temperature",), overrides={"trees": 10}, source="lake")))
+    monkeypatch.setattr("tasks.alarms.MOST_ROWS", 20)
+    monkeypatch.setattr("tasks.orders.MOST_ROWS", 20)
+    past = BacktestOrder("shore", recipe="sensor-climate", overrides=SMALL, folds=1, source="lake")
+    asked = [detect(shop.runtime, me, DetectOrder("shore")), backtest(shop.runtime, me, past)]
+    work_off(shop)
+    ended = [job(shop, me, each.job.id).error for each in asked]
+    assert [error and error["errors"][0]["pointer"] for error in ended] == ["/spec/hours", "/spec/look_back_hours"]
+
+
 def test_a_base_is_learned_from_a_source_and_a_training_starts_from_it(shop: Workshop, me: Asker) -> None:
     base = PretrainOrder("rooms", "sensor-climate", ("room-1", "room-2", "short"), "temperature", SMALL, source="follower")
     made = pretrain(shop.runtime, me, base)
@@ -156,7 +205,7 @@ def test_a_source_that_is_not_there_and_one_of_another_tenant_look_alike(shop: W
     for asked in (lambda: train(shop.runtime, me, order(source=name)), lambda: pretrain(shop.runtime, me, _base(name))):
         with pytest.raises(SpecInvalid) as refused:
             asked()
-        assert refused.value.detail.endswith("no such source; known: stored, away, behind, follower"), refused.value.detail
+        assert refused.value.detail.endswith("no such source; known: stored, away, behind, follower, lake"), refused.value.detail
 
 
 def _base(source: str) -> PretrainOrder:

@@ -22,6 +22,7 @@ from tasks.problems import CATALOGUE, problem
 from tests.support.asking import Place, settle
 from tests.support.contract import Contract, Operation, contract_of
 from tests.support.follower import follower
+from tests.support.lake import lake
 from tests.support.servers import Servers, database
 from tests.support.watched import judge, learn
 from tests.support.web import House, make_house, make_runtime
@@ -59,13 +60,13 @@ def houses(shared_engine: Engine, live: Servers, tmp_path_factory: pytest.TempPa
         bare = make_engine(bare_url)
         watched = 'cpu_usage = "temp_f"\nmemory_usage_percent = "rh"\n'
         torn = (there.toml("torn") + watched).replace("temp_f", "no_such_column")
-        sources.write_text(torn + there.toml("away").replace("/test_", "/gone_") + watched)
+        sources.write_text(torn + there.toml("away").replace("/test_", "/gone_") + watched + lake(folder))
         abroad = house(shared_engine, sources_file=str(sources), source_timeout_s=5.0)
         yield {
             "plain": house(shared_engine),
             "small": house(shared_engine, max_body_bytes=1024),
             "hurried": house(shared_engine, rate_limit_per_minute=1),
-            "full": house(shared_engine, max_queue=0),
+            "full": house(shared_engine, max_queue=0, sources_file=str(sources)),
             "crowded": house(shared_engine, max_streams=0, max_inflows=0),
             "abroad": abroad,
             "unheard": house(shared_engine, tenant_max_webhooks=0),
@@ -184,6 +185,17 @@ def _reading(source: str) -> Provoked:
         if operation.method == "get":
             return world.ask("abroad", operation, place, query={**asked.query, "source": source})
         return world.ask("abroad", operation, place, body={**asked.body, "source": source}, headers={})
+
+    return provoke
+
+
+def _by_a_worker(house: str, **limits: int) -> Provoked:
+    """Of rows that only a worker can read, without waiting for one."""
+
+    def provoke(world: World, operation: Operation, place: Place) -> TestResponse:
+        with place.house.runtime.sessions.begin() as session:
+            session.execute(update(Tenant).where(Tenant.id == place.caller.tenant_id).values({"max_unfinished": 10, **limits}))
+        return world.ask(house, operation, place, query={**place.asked(operation).query, "source": "lake"}, headers={"Prefer": "wait=0"})
 
     return provoke
 
@@ -377,6 +389,8 @@ _NO_VERSION = {"target": "asleep_min"}
 #: By operation and code, and by status where a code has two.
 OWN: Mapping[tuple[str, str], Provoked] = {
     ("post_observations", "streams_saturated"): _flowing_in,
+    ("get_readiness", "quota_exceeded"): _by_a_worker("abroad", max_unfinished=0),
+    ("get_readiness", "queue_saturated"): _by_a_worker("full"),
     ("train", "insufficient_data"): _too_little,
     ("train", "model_not_found"): _based_on({"model": "mdl_none"}),
     ("train", "version_not_found"): _based_on({"model": "{model_id}", "version": "9.9.9"}),
@@ -455,6 +469,7 @@ def _seen_to_the_end(world: World, operation: Operation, place: Place) -> TestRe
 OTHERS: Mapping[tuple[str, int], Provoked] = {
     ("get_job", 304): _unchanged,
     ("get_artefact", 304): _unchanged,
+    ("get_readiness", 202): _by_a_worker("abroad"),
     ("what_if", 200): _waited_for,
     ("backtest", 200): _waited_for,
     ("detect_anomalies", 200): _waited_for,

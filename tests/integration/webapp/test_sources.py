@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import Engine
 
+from tasks.workshop import Workshop
 from tests.support.follower import Follower, follower
+from tests.support.lake import lake, pour
+from tests.support.road import work_off
 from tests.support.servers import Servers
 from tests.support.web import START, Caller, House, make_house, make_runtime
 
@@ -24,10 +30,27 @@ def there(live: Servers) -> Iterator[Follower]:
 @pytest.fixture
 def house(engine: Engine, redis_url: str, there: Follower, tmp_path: Path) -> Iterator[House]:
     file = tmp_path / "sources.toml"
-    file.write_text(there.toml() + there.toml("torn").replace("temp_f", "no_such_column") + there.toml("away").replace("/test_", "/gone_"))
-    runtime = make_runtime(engine, redis_url, sources_file=str(file), source_timeout_s=5.0)
+    torn = there.toml("torn").replace("temp_f", "no_such_column")
+    file.write_text(there.toml() + torn + there.toml("away").replace("/test_", "/gone_") + lake(tmp_path))
+    runtime = make_runtime(engine, redis_url, sources_file=str(file), source_timeout_s=5.0, lease_s=5.0)
     yield make_house(runtime)
     runtime.sources.close()
+
+
+@pytest.fixture
+def at_work(house: House) -> Iterator[None]:
+    """A worker, as far as it takes one to answer."""
+    over, shop = threading.Event(), Workshop(house.runtime, "cpu")
+
+    def work() -> None:
+        while not over.wait(0.05):
+            work_off(shop)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        yield
+        over.set()
+        done.result(30)
 
 
 SCENARIO = {"name": "s", "changes": [{"channel": "rhr", "op": "add", "value": 1}]}
@@ -49,6 +72,58 @@ def test_readiness_measures_what_the_source_has_of_an_entity_that_is_not_known_h
     assert me.get("/entities").json["data"] == [], "measuring makes nobody"
 
 
+IN_THE_LAKE = "/entities/shore/readiness?recipe=sensor-climate&source=lake"
+
+
+def test_readiness_of_files_is_measured_by_a_worker_and_waited_for(me: Caller, at_work: None, tmp_path: Path) -> None:
+    moments = [START + timedelta(hours=n) for n in range(120)]
+    pour(tmp_path, "shore", {"temperature": range(120), "humidity": range(120)}, moments)
+    told = me.get(IN_THE_LAKE)
+    assert (told.status_code, told.json["entity"], told.json["target"], told.json["ready"]) == (200, "shore", "temperature", True)
+    assert [each["have"] for each in told.json["requirements"]] == [120, 120, 120]
+    assert me.get(IN_THE_LAKE.replace("shore", "nobody")).json["requirements"][0]["have"] == 0
+    assert me.get("/entities").json["data"] == [], "measuring makes nobody"
+
+
+def test_files_that_cannot_be_read_are_said_so_as_if_they_had_been_read_here(me: Caller, at_work: None, tmp_path: Path) -> None:
+    (tmp_path / "shore.csv").write_text("when,temperature\n2026-01-01,1\n")
+    answer = me.get(IN_THE_LAKE)
+    assert (answer.status_code, answer.json["code"]) == (502, "source_unreadable")
+    [job] = me.get("/jobs?kind=readiness").json["data"]
+    assert (job["state"], job["attempt"]) == ("failed", 1), "it is not tried again: whoever asked may ask again"
+
+
+def test_who_does_not_wait_for_the_worker_gets_its_job(me: Caller, house: House, tmp_path: Path) -> None:
+    pour(tmp_path, "shore", {"temperature": range(120)}, [START + timedelta(hours=n) for n in range(120)])
+    answer = me.get(IN_THE_LAKE, headers={"Prefer": "wait=0"})
+    assert (answer.status_code, answer.json["kind"], answer.json["result"]) == (202, "readiness", None)
+    work_off(Workshop(house.runtime, "cpu"))
+    found = me.get(f"/jobs/{answer.json['id']}").json
+    assert found["result"]["requirements"][0]["have"] == 120
+    assert answer.headers["Location"].endswith(found["id"])
+
+
+def test_a_measurement_that_was_cancelled_is_no_answer(me: Caller, house: House) -> None:
+    with patch("webapp.answers.ended", side_effect=lambda *_: me.post(f"/jobs/{me.get('/jobs').json['data'][0]['id']}/cancel").json):
+        answer = me.get(IN_THE_LAKE)
+    assert (answer.status_code, answer.json["code"]) == (500, "internal")
+
+
+def test_what_is_wrong_with_the_question_needs_no_worker(me: Caller) -> None:
+    answer = me.get("/entities/shore/readiness?recipe=device-metric&source=lake")
+    assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/query/target")
+    assert me.get("/jobs").json["data"] == []
+
+
+def test_a_detector_and_a_backtest_of_files_are_accepted_for_a_worker_to_measure(trained: Caller) -> None:
+    watched = trained.post("/anomalies/train", {"entity": "shore", "channels": ["temperature"], "source": "lake"})
+    assert (watched.status_code, watched.json["spec"]["spec"]["channels"]) == (202, ["temperature"])
+    unknown = trained.post("/anomalies/train", {"entity": "shore", "channels": ["rain"], "source": "lake"})
+    assert (unknown.status_code, unknown.json["errors"][0]["pointer"]) == (422, "/channels")
+    assert trained.post("/backtests", {"entity": "u", "recipe": "sensor-climate", "source": "lake"}).status_code == 202
+    assert trained.post("/backtests", {"entity": "u", "target": "rhr", "source": "lake"}).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -66,7 +141,7 @@ def test_readiness_measures_what_the_source_has_of_an_entity_that_is_not_known_h
 def test_a_source_that_is_not_known_is_refused_at_its_field(trained: Caller, path: str, body: dict[str, object]) -> None:
     answer = trained.post(path, body | {"source": "nowhere"})
     assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/source")
-    assert answer.json["errors"][0]["detail"] == "no such source; known: stored, away, follower, torn"
+    assert answer.json["errors"][0]["detail"] == "no such source; known: stored, away, follower, lake, torn"
 
 
 def test_readiness_of_a_source_that_is_not_known(me: Caller) -> None:

@@ -23,6 +23,7 @@ from tasks.jobs import (
     JobSpec,
     PredictJob,
     PretrainJob,
+    ReadinessJob,
     TrainJob,
     WhatIfJob,
     digest,
@@ -50,6 +51,8 @@ JOBS: list[JobSpec] = [
     AnomalyTrainJob("user-42", "device-anomaly", DetectorSpec(("rhr", "steps"), trees=50, cadence_s=60.0), "rhr", "never", 168.0),
     AnomalyDetectJob("user-42", "rhr", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
     AnomalyDetectJob("user-42", "rhr", datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC), "1.0.2"),
+    AnomalyDetectJob("user-42", "rhr", source="lake", hours=24.0),
+    ReadinessJob("user-42", "health-daily", "lake", "rhr"),
 ]
 
 
@@ -93,6 +96,12 @@ def test_a_prediction_that_goes_into_a_sink_is_left_to_workers_who_know_of_sinks
     job = PredictJob("user-42", "rhr", 7, sink="warehouse")
     assert job.as_dict()["v"] == 2
     assert not {"v", "sink"} & replace(job, sink=None).as_dict().keys()
+
+
+def test_a_detection_whose_beginning_the_worker_finds_is_left_to_those_who_can() -> None:
+    job = AnomalyDetectJob("user-42", "rhr", source="lake", hours=24.0)
+    assert job.as_dict()["v"] == 3
+    assert replace(job, begin=datetime(2026, 1, 2, tzinfo=UTC), hours=None).as_dict()["v"] == 2
 
 
 SOURCED = [replace(job, source="follower") for job in JOBS if not isinstance(job, ImportJob) and "v" not in job.as_dict()]

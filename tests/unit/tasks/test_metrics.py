@@ -38,7 +38,17 @@ def test_each_name_is_declared_once() -> None:
 
 
 def test_kinds_and_queues_are_those_there_are() -> None:
-    assert metrics.KINDS == ("train", "pretrain", "import", "predict", "what_if", "backtest", "anomaly_train", "anomaly_detect")
+    assert metrics.KINDS == (
+        "train",
+        "pretrain",
+        "import",
+        "predict",
+        "what_if",
+        "backtest",
+        "anomaly_train",
+        "anomaly_detect",
+        "readiness",
+    )
     assert metrics.QUEUE_JOBS.labels["queue"] == (INTERACTIVE, BATCH, TRAIN)
 
 
