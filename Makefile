@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Plain pip: it takes the CPU build of torch where one is at hand. Pins are in constraints.txt.
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable
 
-.PHONY: help demo test test-slow chaos fuzz check audit up down bench-training bench-accuracy bench-anomaly bench-api bench-streams bench-celery clean
+.PHONY: help demo test test-slow chaos fuzz check docs audit up down bench-training bench-accuracy bench-anomaly bench-api bench-streams bench-celery clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -33,6 +33,10 @@ check: .venv/dev ## Lint, types, the one direction of imports, and the images' f
 	@if [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile.web Dockerfile.gpu-worker && echo "hadolint: both Dockerfiles are good"; \
 	else echo "hadolint is left out: its package has no build for this machine"; fi
 	.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+docs: .venv/dev ## Build the documentation site into build/site; a broken link is an error
+	$(PY) -m ops.site build/docs
+	.venv/bin/zensical build --clean --strict --config-file mkdocs.yml
 
 audit: .venv/dev ## Look up every version of constraints.txt among known vulnerabilities; needs a network
 	$(PY) .ci/audit.py
