@@ -120,6 +120,28 @@ class Influx2Config(Config):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Influx3Config(Config):
+    """A table of an InfluxDB 3.x."""
+
+    kind: ClassVar[str] = "influx3"
+    #: Its client speaks Arrow Flight, which the web process has not.
+    light: ClassVar[bool] = False
+    url: str
+    token: str = _secret()
+    database: str
+    table: str
+    #: The tag that says whose a row is, and the one that says which tenant's, if there is one.
+    tag: str
+    tenant_tag: str = ""
+    #: A condition that rows have to meet, in its SQL.
+    where: str = ""
+
+    def __post_init__(self) -> None:
+        _require(self.name, "url", self.url, self.url.startswith(("http://", "https://")), "begins with http:// or https://")
+        _require(self.name, "token", "", bool(self.token), "give token or token_file")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesConfig(Config):
     """A CSV or Parquet file for each entity, on a disk or in an object store."""
 
@@ -140,7 +162,7 @@ class FilesConfig(Config):
 
 
 #: By `kind` in the file.
-KINDS: Mapping[str, type[Config]] = {kind.kind: kind for kind in (SqlConfig, InfluxConfig, Influx2Config, FilesConfig)}
+KINDS: Mapping[str, type[Config]] = {kind.kind: kind for kind in (SqlConfig, InfluxConfig, Influx2Config, Influx3Config, FilesConfig)}
 
 
 def read(content: str) -> Mapping[str, Config]:

@@ -20,45 +20,35 @@ from numpy.typing import NDArray
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
 from db.sources.catalogue import FilesConfig
-from db.sources.source import Channel, Health, Limits, Points, Whom, empty, milliseconds, moment, too_many
+from db.sources.columns import Columns, doubles, numbers, points
+from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, milliseconds, moment, too_many
 
 #: Stands in a path for the name of the entity, with everything percent-encoded that could lead elsewhere.
 ENTITY = "{entity}"
 TENANT = "{tenant}"
 #: Milliseconds of one unit, where times are numbers.
 _MS = {"epoch_s": 1000.0, "epoch_ms": 1.0}
-Columns = Mapping[str, NDArray[Any]]
 
 
-class FilesSource:
+class FilesSource(Reader):
     """A file for each entity, with a column of times and one for each channel."""
 
     def __init__(self, config: FilesConfig, limits: Limits) -> None:
         self._config = config
+        self._channels = config.channels
         self._limits = limits
 
-    def fetch(
-        self,
-        whom: Whom,
-        channels: Sequence[str],
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        last_rows: int | None = None,
-    ) -> dict[str, Points]:
-        there = {name: self._config.channels[name] for name in channels if name in self._config.channels}
+    def _points(self, whom: Whom, there: Mapping[str, Channel], span: Span) -> Mapping[str, Points]:
         columns = self._read(whom, [field for channel in there.values() for field in channel.fields])
         times = columns.get(self._config.at, np.empty(0, np.int64))
-        kept = np.ones(len(times), bool) if since is None else times >= milliseconds(since)
-        if until is not None:
-            kept &= times < milliseconds(until)
+        kept = np.ones(len(times), bool) if span.since is None else times >= milliseconds(span.since)
+        if span.until is not None:
+            kept &= times < milliseconds(span.until)
         order = np.flatnonzero(kept)[np.argsort(times[kept], kind="stable")]
-        found = {name: _points(times[order], _numbers(columns, channel, order), last_rows) for name, channel in there.items()}
-        return {name: found.get(name) or empty() for name in channels}
+        return {name: points(times[order], numbers(columns, channel, order), span.last_rows) for name, channel in there.items()}
 
     def coverage(self, whom: Whom, channels: Collection[str] | None = None, since: datetime | None = None) -> dict[str, Coverage]:
-        names = [name for name in self._config.channels if channels is None or name in channels]
-        found = self.fetch(whom, names, since=since)
+        found = self.fetch(whom, self._named(channels), since=since)
         return {name: _counted(times) for name, (times, _) in found.items() if times}
 
     def entities(self, tenant: str, most: int) -> list[str]:
@@ -95,7 +85,7 @@ class FilesSource:
             if self._config.at not in table.column_names:
                 raise SourceUnreadable(f"Source {self._config.name}: {path} has no column {self._config.at}.")
             times = self._milliseconds(table[self._config.at])
-            return {self._config.at: times} | {name: _doubles(table[name]) for name in fields if name in table.column_names}
+            return {self._config.at: times} | {name: doubles(table[name]) for name in fields if name in table.column_names}
 
     def _batches(self, file: Any, path: str, wanted: set[str]) -> Iterator[pa.RecordBatch]:
         if path.endswith(".parquet"):
@@ -115,7 +105,7 @@ class FilesSource:
 
     def _milliseconds(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
         if self._config.time in _MS:
-            return np.round(_doubles(column) * _MS[self._config.time]).astype(np.int64)
+            return np.round(doubles(column) * _MS[self._config.time]).astype(np.int64)
         if self._config.time == "yyyymmdd":
             column = pa.compute.strptime(column.cast(pa.string()), "%Y%m%d", "ms")
         told: NDArray[np.int64] = column.cast(pa.timestamp("ms", "UTC"), safe=False).to_numpy().astype("datetime64[ms]").astype(np.int64)
@@ -139,28 +129,6 @@ class FilesSource:
 def _safe(name: str) -> str:
     """One step of a path, and none that leads up."""
     return quote(name, safe="").replace(".", "%2E") if set(name) <= {"."} else quote(name, safe="")
-
-
-def _doubles(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
-    return found
-
-
-def _numbers(columns: Columns, channel: Channel, order: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of several fields the first that is there, in our units."""
-    found = np.full(len(order), np.nan)
-    for field in channel.fields:
-        if field in columns:
-            found = np.where(np.isfinite(found), found, columns[field][order])
-    return found * channel.scale + channel.offset
-
-
-def _points(times: NDArray[np.int64], values: NDArray[np.float64], last_rows: int | None) -> Points:
-    known = np.isfinite(values)
-    times, values = times[known], values[known]
-    if last_rows is not None:
-        times, values = times[len(times) - min(last_rows, len(times)) :], values[len(values) - min(last_rows, len(values)) :]
-    return array("q", times.astype(np.int64).tobytes()), array("d", values.astype(np.float64).tobytes())
 
 
 def _counted(times: array[int]) -> Coverage:

@@ -14,41 +14,30 @@ from db.errors import SourceUnreadable
 from db.observations import Coverage
 from db.sources.catalogue import InfluxConfig
 from db.sources.http import Http
-from db.sources.source import Channel, Health, Limits, Points, Whom, counted, empty, finite, milliseconds, moment, too_many
+from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, counted, empty, finite, milliseconds, moment, too_many
 
 _NS_PER_MS = 1_000_000
 #: What one series of an answer holds: the names of its columns, and its rows.
 Rows = tuple[list[str], list[list[Any]]]
 
 
-class InfluxSource:
+class InfluxSource(Reader):
     """One measurement, in which a tag says whose a point is."""
 
     def __init__(self, config: InfluxConfig, limits: Limits) -> None:
         self._config = config
+        self._channels = config.channels
         self._limits = limits
         self._http = Http(config.name, config.url, limits.timeout_s, user=config.username, password=config.password)
 
-    def fetch(
-        self,
-        whom: Whom,
-        channels: Sequence[str],
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        last_rows: int | None = None,
-    ) -> dict[str, Points]:
-        found = {name: empty() for name in channels}
-        there = {name: self._config.channels[name] for name in channels if name in self._config.channels}
-        groups = [there] if last_rows is None else [{name: channel} for name, channel in there.items()]
-        for group in groups:
-            if group:
-                self._gather(group, self._selected(group, whom, since, until, last_rows), found, backwards=last_rows is not None)
+    def _points(self, whom: Whom, there: Mapping[str, Channel], span: Span) -> Mapping[str, Points]:
+        found = {name: empty() for name in there}
+        for group in [there] if span.last_rows is None else [{name: channel} for name, channel in there.items()]:
+            self._gather(group, self._selected(group, whom, span), found, backwards=span.last_rows is not None)
         return found
 
     def coverage(self, whom: Whom, channels: Collection[str] | None = None, since: datetime | None = None) -> dict[str, Coverage]:
-        wanted = [name for name in self._config.channels if channels is None or name in channels]
-        held = {name: self._held(name, whom, since) for name in wanted}
+        held = {name: self._held(name, whom, since) for name in self._named(channels)}
         return {name: coverage for name, coverage in held.items() if coverage is not None}
 
     def entities(self, tenant: str, most: int) -> list[str]:
@@ -61,9 +50,8 @@ class InfluxSource:
         return Health(None)
 
     def sought(self, whom: Whom, since: datetime | None = None) -> str:
-        fields = ", ".join(field for channel in self._config.channels.values() for field in channel.fields)
         span = f"time from {since or 'the beginning'}"
-        parts = [f"measurement {self._config.measurement}", f"fields {fields}", f"{self._config.tag} = {whom.entity!r}", span]
+        parts = [f"measurement {self._config.measurement}", f"fields {self._fields()}", f"{self._config.tag} = {whom.entity!r}", span]
         return ", ".join(parts + [f"where {self._config.where}"] * bool(self._config.where))
 
     def close(self) -> None:
@@ -73,12 +61,10 @@ class InfluxSource:
     def _measurement(self) -> str:
         return _quoted(self._config.measurement)
 
-    def _selected(
-        self, group: Mapping[str, Channel], whom: Whom, since: datetime | None, until: datetime | None, last_rows: int | None
-    ) -> Iterator[Rows]:
+    def _selected(self, group: Mapping[str, Channel], whom: Whom, span: Span) -> Iterator[Rows]:
         fields = ", ".join(_quoted(field) for channel in group.values() for field in channel.fields)
-        end = f" LIMIT {self._limits.max_rows + 1}" if last_rows is None else f" ORDER BY time DESC LIMIT {last_rows}"
-        where, bound = self._where(whom, since, until)
+        end = f" LIMIT {self._limits.max_rows + 1}" if span.last_rows is None else f" ORDER BY time DESC LIMIT {span.last_rows}"
+        where, bound = self._where(whom, span.since, span.until)
         return self._select(fields, where + end, bound)
 
     def _gather(self, group: Mapping[str, Channel], answered: Iterator[Rows], found: dict[str, Points], *, backwards: bool) -> None:
@@ -97,7 +83,7 @@ class InfluxSource:
 
     def _held(self, name: str, whom: Whom, since: datetime | None) -> Coverage | None:
         """Rows and days by the database's own count; of a channel with several names point by point, since it would count them apart."""
-        channel = self._config.channels[name]
+        channel = self._channels[name]
         if len(channel.fields) > 1:
             return counted(self.fetch(whom, [name], since=since)[name])
         field = _quoted(channel.fields[0])

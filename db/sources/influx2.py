@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
 from db.sources.catalogue import Influx2Config
-from db.sources.source import Channel, Health, Limits, Points, Whom, counted, empty, finite, milliseconds, too_many
+from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, counted, finite, milliseconds, too_many
 
 #: Flux wants a span to have ends.
 BEGINNING, END = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -37,38 +37,27 @@ schema.tagValues(bucket: bucket, tag: tag, predicate: (r) => r._measurement == m
 """
 
 
-class Influx2Source:
+class Influx2Source(Reader):
     """One measurement of a bucket, in which a tag says whose a point is."""
 
     def __init__(self, config: Influx2Config, limits: Limits) -> None:
         self._config = config
+        self._channels = config.channels
         self._limits = limits
 
-    def fetch(
-        self,
-        whom: Whom,
-        channels: Sequence[str],
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        last_rows: int | None = None,
-    ) -> dict[str, Points]:
-        there = {name: self._config.channels[name] for name in channels if name in self._config.channels}
+    def _points(self, whom: Whom, there: Mapping[str, Channel], span: Span) -> Mapping[str, Points]:
         fields = [field for channel in there.values() for field in channel.fields]
-        most = self._limits.max_rows + 1 if last_rows is None else last_rows
-        told = {"entity": whom.entity, "fields": fields, "since": since or BEGINNING, "until": until or END, "most": most}
+        most = self._limits.max_rows + 1 if span.last_rows is None else span.last_rows
+        told = {"entity": whom.entity, "fields": fields, "since": span.since or BEGINNING, "until": span.until or END, "most": most}
         by_field: dict[str, dict[int, float]] = {field: {} for field in fields}
-        if fields:
-            for taken, record in enumerate(self._ask(_POINTS, told)):
-                if taken == self._limits.max_rows:
-                    raise too_many(self._config.name, self._limits.max_rows)
-                by_field[record["_field"]][milliseconds(record["_time"])] = record["_value"]
-        found = {name: _points([by_field[field] for field in channel.fields], channel, last_rows) for name, channel in there.items()}
-        return {name: found.get(name) or empty() for name in channels}
+        for taken, record in enumerate(self._ask(_POINTS, told)):
+            if taken == self._limits.max_rows:
+                raise too_many(self._config.name, self._limits.max_rows)
+            by_field[record["_field"]][milliseconds(record["_time"])] = record["_value"]
+        return {name: _merged([by_field[field] for field in channel.fields], channel, span.last_rows) for name, channel in there.items()}
 
     def coverage(self, whom: Whom, channels: Collection[str] | None = None, since: datetime | None = None) -> dict[str, Coverage]:
-        names = [name for name in self._config.channels if channels is None or name in channels]
-        held = {name: counted(points) for name, points in self.fetch(whom, names, since=since).items()}
+        held = {name: counted(points) for name, points in self.fetch(whom, self._named(channels), since=since).items()}
         return {name: coverage for name, coverage in held.items() if coverage is not None}
 
     def entities(self, tenant: str, most: int) -> list[str]:  # noqa: ARG002  # one bucket is one owner's
@@ -80,8 +69,7 @@ class Influx2Source:
         return Health(None)
 
     def sought(self, whom: Whom, since: datetime | None = None) -> str:
-        fields = ", ".join(field for channel in self._config.channels.values() for field in channel.fields)
-        where = f"bucket {self._config.bucket}, measurement {self._config.measurement}, fields {fields}"
+        where = f"bucket {self._config.bucket}, measurement {self._config.measurement}, fields {self._fields()}"
         return f"{where}, {self._config.tag} = {whom.entity!r}, time from {since or 'the beginning'}"
 
     def close(self) -> None:
@@ -114,7 +102,7 @@ class Influx2Source:
             raise SourceUnavailable(f"Source {name} does not answer: {type(error).__name__}.") from error
 
 
-def _points(fields: Sequence[dict[int, float]], channel: Channel, last_rows: int | None) -> Points:
+def _merged(fields: Sequence[dict[int, float]], channel: Channel, last_rows: int | None) -> Points:
     """Of several fields the first that has a moment, oldest first."""
     together: dict[int, float] = {}
     for field in reversed(fields):

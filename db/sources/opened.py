@@ -17,6 +17,7 @@ _READERS: Mapping[str, tuple[str, str]] = {
     "files": ("db.sources.files", "FilesSource"),
     "influx2": ("db.sources.influx2", "Influx2Source"),
     "influx": ("db.sources.influx", "InfluxSource"),
+    "influx3": ("db.sources.influx3", "Influx3Source"),
 }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -56,6 +57,14 @@ class Limits:
     timeout_s: float
 
 
+class Span(NamedTuple):
+    """Which rows are meant: from `since` on and before `until`, and of those the newest `last_rows` of each channel. None: all."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    last_rows: int | None = None
+
+
 class Source(Protocol):
     """Every method raises SourceUnavailable where the source is away (it may be tried again), SourceUnreadable where it cannot be read."""
 
@@ -87,6 +96,39 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of its connections."""
+
+
+class Reader(ABC):
+    """What readers of the operator's sources do alike: a channel that the source is not said to have comes empty, and is not asked for."""
+
+    #: As SOURCES_FILE names them.
+    _channels: Mapping[str, Channel]
+
+    def fetch(
+        self,
+        whom: Whom,
+        channels: Sequence[str],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        last_rows: int | None = None,
+    ) -> dict[str, Points]:
+        """As Source says."""
+        there = {name: self._channels[name] for name in channels if name in self._channels}
+        found = self._points(whom, there, Span(since, until, last_rows)) if there else {}
+        return {name: found.get(name) or empty() for name in channels}
+
+    @abstractmethod
+    def _points(self, whom: Whom, there: Mapping[str, Channel], span: Span) -> Mapping[str, Points]:
+        """Of channels that are there, at least one; those without a row may be left out."""
+
+    def _named(self, channels: Collection[str] | None) -> list[str]:
+        """Those of the channels that the source is said to have; all of them where none are named."""
+        return [name for name in self._channels if channels is None or name in channels]
+
+    def _fields(self) -> str:
+        """All that they are called there, in words."""
+        return ", ".join(field for channel in self._channels.values() for field in channel.fields)
 
 
 def milliseconds(at: Any) -> int:

@@ -18,7 +18,7 @@ from db.observations import Coverage
 from db.sources.catalogue import SqlConfig
 from db.sources.engines import bound, make_engine, refused
 from db.sources.moments import FORMS
-from db.sources.source import Health, Limits, Points, Whom, empty, finite, moment, too_many
+from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, empty, finite, moment, too_many
 
 #: Rows that come at once.
 CHUNK = 10_000
@@ -33,35 +33,27 @@ END
 """
 
 
-class SqlSource:
+class SqlSource(Reader):
     """One table or query. Connections are made when first needed, by the process that needs them."""
 
     def __init__(self, config: SqlConfig, limits: Limits) -> None:
         self._config = config
         self._limits = limits
+        self._channels = config.channels
         self._form = FORMS[config.time]
 
-    def fetch(
-        self,
-        whom: Whom,
-        channels: Sequence[str],
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        last_rows: int | None = None,
-    ) -> dict[str, Points]:
-        found = {name: empty() for name in channels}
-        there = [name for name in channels if name in self._config.channels]
-        if not there or not self._nameable(whom):
+    def _points(self, whom: Whom, there: Mapping[str, Channel], span: Span) -> Mapping[str, Points]:
+        found = {name: empty() for name in there}
+        if not self._nameable(whom):
             return found
         with self._reading() as connection:
             self._require_current(connection)
-            for statement, names in self._statements(there, since, until, last_rows):
+            for statement, names in self._statements(list(there), span):
                 self._gather(connection, statement, self._values(whom), names, found)
         return {name: _in_order(points) for name, points in found.items()}
 
     def coverage(self, whom: Whom, channels: Collection[str] | None = None, since: datetime | None = None) -> dict[str, Coverage]:
-        names = [name for name in self._config.channels if channels is None or name in channels]
+        names = self._named(channels)
         if not names or not self._nameable(whom):
             return {}
         columns = [column for name in names for column in self._counts(name)]
@@ -113,25 +105,23 @@ class SqlSource:
         found = connection.scalar(sa.text(asked)) if asked else None
         return None if found is None else float(found)
 
-    def _statements(
-        self, names: Sequence[str], since: datetime | None, until: datetime | None, last_rows: int | None
-    ) -> Iterator[tuple[sa.Select[Any], Sequence[str]]]:
+    def _statements(self, names: Sequence[str], span: Span) -> Iterator[tuple[sa.Select[Any], Sequence[str]]]:
         """One for all channels; where the newest of each are asked for, one for each."""
         at = self._column(self._config.at)
-        if last_rows is None:
+        if span.last_rows is None:
             columns = [at, *(self._value(name) for name in names)]
-            yield self._select(columns, names, since, until).order_by(at).limit(self._limits.max_rows + 1), names
+            yield self._select(columns, names, span.since, span.until).order_by(at).limit(self._limits.max_rows + 1), names
             return
         for name in names:
-            known = self._select([at, self._value(name)], [name], since, until).where(self._value(name).is_not(None))
-            yield known.order_by(at.desc()).limit(last_rows), [name]
+            known = self._select([at, self._value(name)], [name], span.since, span.until).where(self._value(name).is_not(None))
+            yield known.order_by(at.desc()).limit(span.last_rows), [name]
 
     def _gather(
         self, connection: sa.Connection, asked: sa.Select[Any], values: Mapping[str, Any], names: Sequence[str], found: dict[str, Points]
     ) -> None:
         """Take rows in as they come. Nulls and what is no finite number are no values."""
         read = self._form.read
-        takers = [(*found[name], self._config.channels[name]) for name in names]
+        takers = [(*found[name], self._channels[name]) for name in names]
         streamed = connection.execution_options(stream_results=True, yield_per=CHUNK)
         with streamed.execute(asked, values) as rows:
             for count, (at, *numbers) in enumerate(rows):
@@ -159,7 +149,7 @@ class SqlSource:
         self, columns: Sequence[sa.ColumnElement[Any]], names: Sequence[str], since: datetime | None, until: datetime | None
     ) -> sa.Select[Any]:
         at, named = self._column(self._config.at), self._column(self._config.entity)
-        labels = [field for name in names for field in self._config.channels[name].fields]
+        labels = [field for name in names for field in self._channels[name].fields]
         asked = sa.select(*columns).select_from(self._from).where(named == sa.bindparam("entity", type_=named.type), *self._where)
         if self._config.label:
             asked = asked.where(self._column(self._config.label).in_(labels))
@@ -169,7 +159,7 @@ class SqlSource:
 
     def _value(self, name: str) -> sa.ColumnElement[Any]:
         """The channel's number in a row; null where the row has none of it."""
-        channel = self._config.channels[name]
+        channel = self._channels[name]
         if self._config.label:
             return sa.case((self._column(self._config.label).in_(channel.fields), self._column(self._config.value)))
         first, *others = (self._column(field) for field in channel.fields)

@@ -81,7 +81,7 @@ WRONG = {
     "[sources]\nx = 1": "sources.x: must be a table",
     SQL.replace("follower", "stored"): "stored is taken",
     SQL.replace("sources.follower", "sources.'Fol lower'"): "small letters",
-    SQL.replace('"sql"', '"oracle"'): "sources.follower.kind: 'oracle' is none of sql, influx, influx2, files",
+    SQL.replace('"sql"', '"oracle"'): "sources.follower.kind: 'oracle' is none of sql, influx, influx2, influx3, files",
     SQL.replace("tenants", "tenant"): "sources.follower.tenant: unknown; known: ",
     SQL.replace('tenants = ["acme"]\n', ""): r'tenants: is missing: name the tenants that may read it, or write \["\*"\]',
     SQL.replace("channels = ", "#"): "channels: is missing",
