@@ -66,19 +66,19 @@ bench-celery: .venv/dev ## Count what plain Celery on Redis loses when its worke
 	$(PY) -m bench.celery_loss $(BENCH)
 
 clean: ## Remove the installation and caches
-	rm -rf .venv .venv-rivals build .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output *.egg-info
+	rm -rf .venv .venv-rivals build client/build .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output *.egg-info client/*.egg-info
 
 .venv/python: constraints.txt
 	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer with venv is needed; name it with PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/demo: .venv/python pyproject.toml
+.venv/demo: .venv/python pyproject.toml client/pyproject.toml
 	@echo "Installing (about two minutes the first time) …"
-	@$(INSTALL) '.[demo]'
+	@$(INSTALL) '.[demo]' --editable client
 	@touch $@
 
-.venv/dev: .venv/python pyproject.toml
+.venv/dev: .venv/python pyproject.toml client/pyproject.toml
 	@echo "Installing (about two minutes the first time) …"
-	@$(INSTALL) '.[dev]'
+	@$(INSTALL) '.[dev]' --editable client
 	@touch $@ .venv/demo

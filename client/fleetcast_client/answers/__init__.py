@@ -1,0 +1,1 @@
+"""Answers, as frozen values; each is named as in the OpenAPI document."""
