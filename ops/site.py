@@ -24,7 +24,7 @@ DOCS = ROOT / "docs"
 #: Nobody listens there, and nobody is called.
 NOWHERE = Settings(database_url="postgresql+psycopg://nobody@127.0.0.1:1/none", redis_url="redis://127.0.0.1:1/0")
 #: Files of the root that are pages of the site.
-FROM_ROOT = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+FROM_ROOT = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "client/README.md": "client.md"}
 #: Sections of the README that are pages of their own here.
 ELSEWHERE = ("Settings",)
 SETTINGS, REFERENCE, DECISIONS = "settings.md", "reference", "decisions/index.md"

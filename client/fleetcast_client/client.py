@@ -10,6 +10,7 @@ import httpx
 
 from fleetcast_client.answers.accuracy import ModelAccuracy
 from fleetcast_client.answers.anomalies import Anomaly
+from fleetcast_client.answers.audit import AuditEntry
 from fleetcast_client.answers.forecasts import StoredForecast
 from fleetcast_client.asking import Moment
 from fleetcast_client.entities import Entities, Erasures
@@ -93,3 +94,10 @@ class Client(Submissions):
         """What detections found, newest first; `severity` is warning or critical."""
         query = {"from": from_, "to": to, "severity": severity, "limit": limit, "cursor": cursor}
         return Pages(self._http, below("entities", entity, "anomalies"), Anomaly.read, query)
+
+    def audit(
+        self, *, action: str | None = None, actor: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Pages[AuditEntry]:
+        """Who did what, newest first: made and ended keys, moved versions, erased entities, changed webhooks and schedules."""
+        query = {"action": action, "actor": actor, "limit": limit, "cursor": cursor}
+        return Pages(self._http, below("audit"), AuditEntry.read, query)

@@ -8,7 +8,11 @@ from typing import Any
 from fleetcast_client.answers.entities import Entity, EntityRow, Erasure, Readiness
 from fleetcast_client.asking import ChannelFacts
 from fleetcast_client.http import Ask, Http, below
+from fleetcast_client.jobs import handle
 from fleetcast_client.pages import Pages
+
+#: Longest that the service waits for a worker unless told.
+WORKER_S = 30.0
 
 
 class Entities:
@@ -45,10 +49,20 @@ class Entities:
         response = self._http.send(Ask(method="DELETE", path=below("entities", entity)))
         return response.headers["Location"].rpartition("/")[2]
 
-    def readiness(self, entity: str, recipe: str, *, target: str | None = None, source: str | None = None) -> Readiness:
-        """Every data requirement of a recipe, measured: have, need, and when it will be met."""
+    def readiness(
+        self, entity: str, recipe: str, *, target: str | None = None, source: str | None = None, wait: float | None = None
+    ) -> Readiness:
+        """Every data requirement of a recipe, measured: have, need, and when it will be met.
+
+        What only a worker can read, as files are, a worker measures: its job is waited for, by the service for `wait` seconds, then by us.
+        """
         query = {"recipe": recipe, "target": target, "source": source}
-        return Readiness.read(self._http.json("GET", below("entities", entity, "readiness"), query=query))
+        headers = {} if wait is None else {"Prefer": f"wait={wait:g}"}
+        ask = Ask(method="GET", path=below("entities", entity, "readiness"), query=query, headers=headers, wait=max(wait or 0.0, WORKER_S))
+        response = self._http.send(ask)
+        told = response.json()
+        measured: Readiness = Readiness.read(told) if "requirements" in told else handle(self._http, response).result()
+        return measured
 
 
 class Erasures:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fleetcast_client.answers.anomalies import AnomalyDetectResult, AnomalyTrainResult
 from fleetcast_client.answers.backtests import BacktestResult
+from fleetcast_client.answers.entities import Readiness
 from fleetcast_client.answers.forecasts import ForecastResult, Notice, WhatIfResult
 from fleetcast_client.answers.models import ImportResult, PretrainResult, TrainResult
 from fleetcast_client.answers.problems import ProblemDetails
@@ -21,6 +22,7 @@ from fleetcast_client.answers.specs import (
     ImportSpec,
     PredictSpec,
     PretrainSpec,
+    ReadinessSpec,
     TrainSpec,
     WhatIfSpec,
 )
@@ -104,6 +106,7 @@ Asked = (
     | BacktestSpec
     | AnomalyTrainSpec
     | AnomalyDetectSpec
+    | ReadinessSpec
     | BatchSpec
     | Erased
 )
@@ -116,6 +119,7 @@ Result = (
     | BacktestResult
     | AnomalyTrainResult
     | AnomalyDetectResult
+    | Readiness
     | BatchResult
 )
 

@@ -261,10 +261,25 @@ class AnomalyDetectSpec(Answer):
     model: str
     #: Null: the one that is active when the job runs.
     version: str | None
-    from_: datetime
+    #: Null: so many `hours`, which only a worker can count back.
+    from_: datetime | None
     #: Null: up to the newest row.
     to: datetime | None
+    #: Before the end, or the newest row; only where `from` is null.
+    hours: float | None = None
     #: The source that was named; left out where none was.
+    source: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadinessSpec(Answer):
+    """A measurement that only a worker can make, of what a recipe needs."""
+
+    entity: str
+    recipe: str
+    #: Null: the recipe's own.
+    target: str | None
+    #: A source that the operator named; ours otherwise.
     source: str | None = None
 
 

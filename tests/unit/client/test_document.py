@@ -86,6 +86,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "test_webhook": ("webhooks.test",),
     "list_deliveries": ("webhooks.deliveries",),
     "replay_delivery": ("webhooks.replay",),
+    "list_audit": ("audit",),
     "list_recipes": ("service.recipes",),
     "healthz": ("service.alive",),
     "readyz": ("service.ready",),

@@ -39,6 +39,7 @@ SHOWN = {
     "train": "JobStatus", "pretrain": "JobStatus", "predict": "JobStatus", "predict_batch": "JobStatus", "what_if": "JobStatus",
     "backtest": "JobStatus", "train_detector": "JobStatus", "detect_anomalies": "JobStatus", "queues": "Depth", "list_problems": "Cause",
     "get_result": "JobStatus",
+    "list_audit": "AuditEntry",
 }  # fmt: skip
 
 
