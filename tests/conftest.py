@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, text
+import structlog
+from sqlalchemy import Engine
 
 from db import migrate
 from db.models import Base
@@ -17,6 +18,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     campaign = parser.getgroup("chaos", "the campaign of faults")
     campaign.addoption("--seed", type=int, default=None, help="play the faults of this seed again")
     campaign.addoption("--minutes", type=float, default=1.0, help="how long everything fails")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """What is logged is told as in production, in one line: drawn for the eye, an error with the values of its frames takes seconds."""
+    structlog.configure(
+        processors=[
+            *structlog.get_config()["processors"][:-1],
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=repr),
+        ]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +58,11 @@ def shared_engine(migrated_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(shared_engine: Engine) -> Engine:
-    """The database, emptied."""
-    tables = ", ".join(Base.metadata.tables)
+    """The database, emptied: by DELETE, which takes a tenth of the time of TRUNCATE where a test leaves a few rows."""
+    emptied = "; ".join(f"DELETE FROM {table}" for table in Base.metadata.tables)
     with shared_engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {tables} CASCADE"))
+        # Neither the order of the tables nor what may not be deleted matters to a database that ends with the run.
+        connection.exec_driver_sql(f"SET LOCAL session_replication_role = replica; {emptied}")
     return shared_engine
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections.abc import Callable
+from functools import cache
 from importlib.metadata import distribution
 from inspect import cleandoc
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from apispec.ext.marshmallow import MarshmallowPlugin
@@ -55,6 +59,25 @@ class Api(SmorestApi):  # type: ignore[misc]  # untyped
     """flask-smorest's document with our errors in place of its own, which `webapp.problems` answers."""
 
     DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def __init__(self, app: Flask, **about: Any) -> None:
+        self._untold: list[Blueprint] = []
+        super().__init__(app, **about)
+
+    def register_blueprint(self, blp: Blueprint, **options: Any) -> None:
+        """With the app at once, and with the document when somebody asks for it: that takes longer than all else of a start."""
+        self._app.extensions["flask-smorest"]["blp_name_to_api"][blp.name] = self
+        self._app.register_blueprint(blp, **options)
+        self._untold.append(blp)
+
+    def document(self) -> dict[str, Any]:
+        """What flask-smorest tells of every room. Other requests of the process get a turn between two of them."""
+        while self._untold:
+            blp = self._untold.pop(0)
+            blp.register_views_in_doc(self, self._app, self.spec, name=blp.name, parameters=None)
+            self.spec.tag({"name": blp.name, "description": blp.description})
+            time.sleep(0)
+        return dict(self.spec.to_dict())
 
     def _register_error_handlers(self) -> None:
         """Ours are registered with the app."""
@@ -160,13 +183,14 @@ def _page(template: str, policy: str, **about: Any) -> Response:
 
 def add_pages(app: Flask, api: Any) -> None:
     """The document and the pages that show it, once every route is there."""
-    document = json.dumps(complete(app, api.spec.to_dict()), ensure_ascii=False)
-    etag = hashlib.sha256(document.encode()).hexdigest()[:32]
+    written, one_writes = _written(app, api), Lock()
     assets = _assets()
     app.jinja_env.globals["asset"] = lambda name: f"/docs/assets/{name}?v={assets[name][1]}"
 
     @app.route("/openapi.json")
     def openapi_json() -> Response:
+        with one_writes:
+            document, etag = written()
         response = Response(document, content_type="application/json", headers={"Cache-Control": "no-cache"})
         response.set_etag(etag)
         response.make_conditional(request)
@@ -189,6 +213,17 @@ def add_pages(app: Flask, api: Any) -> None:
         response = send_file(path, mimetype=_TYPES[path.suffix], etag=version, max_age=_YEAR_S if kept else 0)
         response.cache_control.immutable = kept
         return response
+
+
+def _written(app: Flask, api: Any) -> Callable[[], tuple[str, str]]:
+    """The document and its ETag, which are made by the first call."""
+
+    @cache
+    def written() -> tuple[str, str]:
+        document = json.dumps(complete(app, api.document()), ensure_ascii=False)
+        return document, hashlib.sha256(document.encode()).hexdigest()[:32]
+
+    return written
 
 
 def _assets() -> dict[str, tuple[Path, str]]:
