@@ -142,6 +142,7 @@ def test_a_worker_that_was_told_to_leave_a_queue_is_ill(fleet: Host) -> None:
     until(lambda: fleet.is_well("worker-train"), "it is well again", 30)
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_is_ill_and_one_that_goes_on_is_well_again(fleet: Host) -> None:
     """Stopped and not ended: its port is still open and its connections are still there. Only the dispatcher's deeds tell, after 13 s."""
     with ThreadPoolExecutor() as pool:

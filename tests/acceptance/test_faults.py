@@ -74,6 +74,7 @@ def test_a_killed_child_costs_a_try_and_the_job_is_done_by_the_next(api: Api, ho
     assert rows(house, "SELECT count(*) FROM versions WHERE job_id = %s", job["id"]) == [(1,)]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_its_lease_and_the_job_is_done_by_the_next(api: Api, house: House, device: str) -> None:
     job = api.submit("/models/train", order(device, {**LONG, "epochs": 60, "seed": 2}))
     until(fitting(api, job), "the training began")

@@ -150,6 +150,7 @@ def test_delete_erases_everything_and_tells_the_orphans(sessions: Sessions) -> N
             "activations",
             "erasures",
             "receipts",
+            "audit",
         }
         assert left["entities"] == left["models"] == left["versions"] == 1
         assert session.scalars(select(Activation.model_id)).all() == [other.id]

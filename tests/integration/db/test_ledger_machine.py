@@ -61,7 +61,7 @@ def run_until_it_fails(sessions: Sessions) -> None:
 
 
 def test_the_ledger_keeps_its_promises(sessions: Sessions) -> None:
-    run(sessions, max_examples=25, stateful_step_count=30)
+    run(sessions, max_examples=12, stateful_step_count=30)
 
 
 @pytest.mark.slow

@@ -314,6 +314,8 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "severity": NO_WORDS,
     "target": NO_NAMES,
     "source": NO_NAMES,
+    "actor": ("", "%00", "%0A", "x" * 101),
+    "action": NO_WORDS,
 }
 #: An entity's kind is any text.
 OPEN_KIND = ("", "%00", "%0A", "x" * 51)

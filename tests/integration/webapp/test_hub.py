@@ -98,7 +98,7 @@ def test_many_wait_for_one_job_and_for_many(house: House, ready: Caller, monkeyp
         for job in jobs:
             ready.post(f"/jobs/{job}/cancel")
         assert {each.result(timeout=20) for each in states} == {"cancelled"}
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15, "well before they would have given up"
     found: Hub = house.app.extensions[EXTENSION]
     assert found.watched == 0
 
