@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry("ops.doctor", "Say what is wrong and how to mend it."),
     "keys": Entry("ops.keys", "Create, list, rotate and revoke API keys."),
     "audit": Entry("ops.audit", "Show who made keys, moved versions, erased entities or changed webhooks and schedules, of every tenant."),
+    "models": Entry("ops.models", "Show which models schedules let expect, and which of them are missing or too old, of every tenant."),
     "jobs": Entry("ops.jobs", "List, show, retry and cancel jobs, those of every tenant."),
     "webhooks": Entry("ops.webhooks", "List webhooks and their deliveries, and send one again."),
     "schedules": Entry("ops.schedules", "List, show, pause, resume and fire schedules, those of every tenant."),

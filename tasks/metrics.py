@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from db.census import TABLES
 from db.drifts import VERDICTS
+from db.expected import STATES
 from db.ledger import INVARIANTS
 from db.meter import Meter, Metric
 from db.models import FAILED, TERMINAL, UNFINISHED
@@ -75,6 +76,13 @@ MODELS = Metric(
     "gauge",
     "Models by how their inputs and errors stand to the time when they were trained, as last judged (DRIFT_S).",
     {"verdict": VERDICTS},
+    together="max",
+)
+EXPECTED = Metric(
+    "fleetcast_expected_models",
+    "gauge",
+    "Models that schedules let expect: present, missing, or older than their schedule lets them become, as of the last tidying.",
+    {"state": STATES},
     together="max",
 )
 BROKEN = Metric(

@@ -12,13 +12,14 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db import anomalies, audit, census, deliveries, ledger, receipts, registry, schedules
+from db import anomalies, audit, census, deliveries, expected, ledger, receipts, registry, schedules
 from db.models import TERMINAL, Json
 from ml import shelf
 from tasks import metrics, problems, status
 from tasks.deliver import Courier
 from tasks.drift import judge_once
 from tasks.erase import follow_all
+from tasks.expected import promises
 from tasks.probe import probe_sources
 from tasks.runtime import Runtime
 from tasks.schedules import fire_due
@@ -152,10 +153,13 @@ def take_stock(runtime: Runtime) -> None:
     """What is kept, for operators. It reads whole tables, so no scrape asks for it."""
     with runtime.sessions() as session:
         kept = census.stock(session)
+        standing = expected.count(session, promises(session, runtime))
     runtime.meter.hold(metrics.TENANTS, kept.tenants)
     runtime.meter.hold(metrics.ENTITIES, kept.entities)
     runtime.meter.hold(metrics.VERSIONS, kept.versions)
     runtime.meter.hold(metrics.ARTEFACT_BYTES, kept.artefact_bytes)
+    for state, models in standing.items():
+        runtime.meter.hold(metrics.EXPECTED, models, state)
 
 
 def collect_orphans(runtime: Runtime, *, older_than_s: float = ORPHAN_AFTER_S) -> list[str]:

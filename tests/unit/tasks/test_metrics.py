@@ -57,31 +57,6 @@ def test_the_table_of_the_docs_is_the_catalogue() -> None:
     assert told == metrics.table(), "write it with: python -c 'from tasks.metrics import table; print(table())'"
 
 
-def promql() -> list[str]:
-    return re.findall(r"^```promql\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-
-
-def test_there_is_something_to_watch() -> None:
-    assert len(promql()) >= 6
-
-
-@pytest.mark.parametrize("expression", promql())
-def test_what_to_watch_is_in_the_catalogue(expression: str) -> None:
-    used = re.findall(r"(fleetcast_\w+)(?:\{([^}]*)\})?", expression)
-    assert used
-    for name, selector in used:
-        metric = NAMES.get(name) or NAMES[re.sub(r"_(bucket|sum|count)$", "", name)]
-        for label, values in re.findall(r'(\w+)=~?"([^"]*)"', selector):
-            known = metric.labels[label]
-            assert known is None or set(values.split("|")) <= set(known)
-
-
-@pytest.mark.parametrize("expression", promql())
-def test_what_to_watch_groups_by_labels_there_are(expression: str) -> None:
-    for label, name in re.findall(r"by \((\w+)\) \((\w+)", expression):
-        assert label in NAMES[name].labels
-
-
 FAILED: dict[str, Any] = {"batch": False, "kind": "train", "state": "failed", "error": {"code": "insufficient_data"}}
 
 
