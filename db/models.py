@@ -107,6 +107,25 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+    __table_args__ = (UniqueConstraint("tenant_id", "id"),)
+
+
+class Login(Base):
+    """A browser that showed a key, and is let in as that key until the login ends. Only the hash of what its cookie holds is kept."""
+
+    __tablename__ = "logins"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    key_id: Mapped[str]
+    secret_sha256: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    expires_at: Mapped[datetime]
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "key_id"], ["api_keys.tenant_id", "api_keys.id"], ondelete="CASCADE"),
+        # For the cascade, and for whoever purges.
+        Index("logins_of_key", "tenant_id", "key_id"),
+        Index("logins_ended", "expires_at"),
+    )
 
 
 class Entity(Base):

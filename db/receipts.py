@@ -10,7 +10,21 @@ from sqlalchemy.orm import Session
 
 from db.audit import By
 from db.errors import NotFound
-from db.models import Attempt, AuditEntry, Base, Entity, Erasure, IdempotencyKey, Job, Receipt, Schedule, ScheduleRun, Webhook, new_id
+from db.models import (
+    Attempt,
+    AuditEntry,
+    Base,
+    Entity,
+    Erasure,
+    IdempotencyKey,
+    Job,
+    Login,
+    Receipt,
+    Schedule,
+    ScheduleRun,
+    Webhook,
+    new_id,
+)
 
 #: Receipts that one round takes up. What is left waits for the next.
 LIMIT = 100
@@ -18,6 +32,7 @@ LIMIT = 100
 STAYING: Mapping[str, str] = {
     "tenants": "of its owner",
     "api_keys": "of its owner",
+    Login.__tablename__: "of its owner's keys",
     Webhook.__tablename__: "of its owner; what they were told of the entity leaves",
     Job.__tablename__: "scrubbed of all that tells of it",
     Attempt.__tablename__: "scrubbed of what went wrong",

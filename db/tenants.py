@@ -24,7 +24,7 @@ SCOPES = ("read", "write", "operate")
 #: `fk_<id>_<secret>`: 48 bits to find the row by, 256 bits that nobody guesses (so a fast hash is enough).
 _KEY = re.compile(r"fk_([0-9a-f]{12})_([0-9a-f]{64})")
 #: Compared against when no row is found, so that an unknown id takes as long as a wrong secret.
-_NO_SECRET = bytes(32)
+NO_SECRET = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _new_key(session: Session, tenant_id: str, name: str, scopes: Sequence[str],
     if unknown:
         raise ValueError(f"No such scope: {', '.join(sorted(unknown))}.")
     key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
-    key = ApiKey(id=key_id, tenant_id=tenant_id, name=name, secret_sha256=_digest(secret), scopes=list(scopes), expires_at=expires_at)
+    key = ApiKey(id=key_id, tenant_id=tenant_id, name=name, secret_sha256=digest(secret), scopes=list(scopes), expires_at=expires_at)
     session.add(key)
     session.flush()
     return key, f"fk_{key_id}_{secret}"
@@ -111,18 +111,18 @@ def authenticate(session: Session, presented: str) -> Identity | None:
             ApiKey.secret_sha256,
             ApiKey.scopes,
             Tenant.name,
-            _usable().label("usable"),
-            _stale().label("stale"),
-            _left().label("left_s"),
+            usable().label("usable"),
+            stale().label("stale"),
+            left_s().label("left_s"),
         )
         .join(Tenant, Tenant.id == ApiKey.tenant_id)
         .where(ApiKey.id == key_id)
     ).one_or_none()
-    right = hmac.compare_digest(_digest(secret), _NO_SECRET if row is None else row.secret_sha256)
+    right = hmac.compare_digest(digest(secret), NO_SECRET if row is None else row.secret_sha256)
     if row is None or not right or not row.usable:
         return None
     if row.stale:
-        _stamp(session, key_id)
+        stamp(session, key_id)
     return Identity(row.tenant_id, row.name, key_id, frozenset(row.scopes), row.left_s)
 
 
@@ -164,23 +164,26 @@ def rotate_key(
     return Rotated(old, new, whole)
 
 
-def _stamp(session: Session, key_id: str) -> None:
+def stamp(session: Session, key_id: str) -> None:
     """Note the use, at most once a minute. SKIP LOCKED: a request must never wait for another one's transaction for a courtesy."""
-    due = select(ApiKey.id).where(ApiKey.id == key_id, _stale()).with_for_update(skip_locked=True).scalar_subquery()
+    due = select(ApiKey.id).where(ApiKey.id == key_id, stale()).with_for_update(skip_locked=True).scalar_subquery()
     session.execute(
         update(ApiKey).where(ApiKey.id == due).values(last_used_at=func.clock_timestamp()), execution_options={"synchronize_session": False}
     )
 
 
-def _usable() -> ColumnElement[bool]:
+def usable() -> ColumnElement[bool]:
+    """The key of the row holds now."""
     return and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()))
 
 
-def _left() -> ColumnElement[float | None]:
+def left_s() -> ColumnElement[float | None]:
+    """Seconds until the key of the row expires."""
     return cast(func.extract("epoch", ApiKey.expires_at - func.clock_timestamp()), Double)
 
 
-def _stale() -> ColumnElement[bool]:
+def stale() -> ColumnElement[bool]:
+    """The last use of the row's key was noted more than a minute ago."""
     return or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.clock_timestamp() - timedelta(minutes=1))
 
 
@@ -188,5 +191,6 @@ def _moment(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
-def _digest(secret: str) -> bytes:
+def digest(secret: str) -> bytes:
+    """What is kept of a secret."""
     return hashlib.sha256(secret.encode()).digest()

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db import anomalies, audit, census, deliveries, expected, ledger, receipts, registry, schedules
+from db import anomalies, audit, census, deliveries, expected, ledger, logins, receipts, registry, schedules
 from db.models import TERMINAL, Json
 from ml import shelf
 from tasks import metrics, problems, status
@@ -86,6 +86,7 @@ def tidy_once(runtime: Runtime) -> dict[str, int]:
             found["anomalies"] = anomalies.purge(session, days=runtime.settings.anomaly_retention_days, limit=ledger.LIMIT)
             found["deliveries"] = deliveries.purge(session, days=runtime.settings.delivery_retention_days, limit=ledger.LIMIT)
             found["audit"] = audit.purge(session, days=runtime.settings.audit_retention_days, limit=ledger.LIMIT)
+            found["logins"] = logins.purge(session, limit=ledger.LIMIT)
         purged.update(found)
         if max(found.values()) < ledger.LIMIT:
             break

@@ -102,6 +102,10 @@ class Settings:
     rate_limit_per_minute: int = _setting(
         30_000, "Requests a tenant may send in a minute, over all web processes: half of the polls that one answers. 0: no limit.", low=0
     )
+    login_hours: float = _setting(12.0, "How long a login to the dashboard lasts: a working day.", low=0.001)
+    login_tries_per_minute: int = _setting(
+        20, "Logins that one address may fail at in a minute. Nobody types as fast, and no more keys are looked up than that.", low=1
+    )
     log_requests: str = _setting("writes", "Requests that are logged: `all`, `writes` (and whatever is refused) or `none`.")
     max_batch: int = _setting(10_000, "Entities one batch may name.", low=1)
     max_wait_s: float = _setting(30.0, "Longest a request may ask to wait for its job.", low=0)

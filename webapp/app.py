@@ -15,15 +15,18 @@ from webapp import (
     anomalies,
     audit,
     backtests,
+    dashboard,
     entities,
     erasures,
     events,
     health,
     inflow,
     jobs,
+    logins,
     metrics,
     models,
     openapi,
+    paper,
     predictions,
     problems,
     recipes,
@@ -31,6 +34,7 @@ from webapp import (
     webhooks,
 )
 from webapp.access import keep_book
+from webapp.assets import add_assets
 from webapp.auth import BELOW, PREFIX, Door, guard
 from webapp.context import EXTENSION
 from webapp.contract import refuse_unread
@@ -75,6 +79,7 @@ def create_app(runtime: Runtime) -> Flask:
     health.watch(app, runtime)
     keep_book(app, runtime.settings.log_requests)
     guard(app, Door(runtime.sessions))
+    logins.watch(app, runtime.settings)
     limit_rate(app, runtime.settings)
     inflow.watch(app, runtime.settings.max_inflows)
     watch_paths(app)
@@ -88,4 +93,8 @@ def create_app(runtime: Runtime) -> Flask:
     for room in (health, metrics, openapi):
         api.register_blueprint(room.blp)
     openapi.add_pages(app, api)
+    add_assets(app)
+    paper.teach(app)
+    for pages in (logins, dashboard):
+        app.register_blueprint(pages.blp)
     return app

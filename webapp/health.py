@@ -83,7 +83,12 @@ def readyz() -> tuple[dict[str, Any], int]:
 @blp.refuses("internal", "unavailable")
 def queues() -> dict[str, Any]:
     """How full each queue is"""
-    return {"data": _sights().depths.seen()}
+    return {"data": depths()}
+
+
+def depths() -> list[Any]:
+    """How full each queue is, a second old at most."""
+    return _sights().depths.seen()
 
 
 class Sights:

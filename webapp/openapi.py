@@ -7,19 +7,18 @@ import json
 import time
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import distribution
 from inspect import cleandoc
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from flask import Flask, Response, make_response, render_template, request, send_file
+from flask import Flask, Response, make_response, render_template, request
 from flask_smorest import Api as SmorestApi
 from marshmallow import Schema, fields
 
 from tasks.problems import CATALOGUE, Kind
+from webapp.assets import NOTHING
 from webapp.contract import EVENTS, Blueprint, complete
 from webapp.paths import NameConverter, name_schema
 from webapp.problems import Refusal
@@ -42,17 +41,10 @@ here answers 404 `not_found`, a method that is not here 405 `method_not_allowed`
 """
 _KEY = "A key of a tenant, `fk_<id>_<secret>`, as the operator issued it. Role names are its scopes: read, write, operate."
 
-#: What the pages are made of: files of the installed package `offapi`, and our own.
-_PACKAGED = ("swagger_bundle.js", "swagger_preset.js", "swagger_style.css", "redoc.js")
-_OWN = ("swagger_start.js", "page.css")
-_TYPES = {".js": "text/javascript", ".css": "text/css"}
-_YEAR_S = 365 * 86_400
-
 #: Nothing from elsewhere, and no script but ours. Both pages set styles on elements; ReDoc searches in a worker made from a blob.
-_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-_SWAGGER = _NOTHING + "script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; connect-src 'self'"
+_PLAIN = NOTHING + "form-action 'none'; style-src 'self'"
+_SWAGGER = _PLAIN + " 'unsafe-inline'; script-src 'self'; img-src 'self' data:; font-src 'self' data:; connect-src 'self'"
 _REDOC = _SWAGGER + "; worker-src blob:"
-_PLAIN = _NOTHING + "style-src 'self'"
 
 
 class Api(SmorestApi):  # type: ignore[misc]  # untyped
@@ -184,8 +176,6 @@ def _page(template: str, policy: str, **about: Any) -> Response:
 def add_pages(app: Flask, api: Any) -> None:
     """The document and the pages that show it, once every route is there."""
     written, one_writes = _written(app, api), Lock()
-    assets = _assets()
-    app.jinja_env.globals["asset"] = lambda name: f"/docs/assets/{name}?v={assets[name][1]}"
 
     @app.route("/openapi.json")
     def openapi_json() -> Response:
@@ -204,16 +194,6 @@ def add_pages(app: Flask, api: Any) -> None:
     def redoc() -> Response:
         return _page("redoc.html", _REDOC)
 
-    @app.route("/docs/assets/<name>")
-    def asset(name: str) -> Response:
-        if name not in assets:
-            raise Refusal("not_found", "The pages have no such file.")
-        path, version = assets[name]
-        kept = request.args.get("v") == version  # any other file is asked for by another address
-        response = send_file(path, mimetype=_TYPES[path.suffix], etag=version, max_age=_YEAR_S if kept else 0)
-        response.cache_control.immutable = kept
-        return response
-
 
 def _written(app: Flask, api: Any) -> Callable[[], tuple[str, str]]:
     """The document and its ETag, which are made by the first call."""
@@ -224,10 +204,3 @@ def _written(app: Flask, api: Any) -> Callable[[], tuple[str, str]]:
         return document, hashlib.sha256(document.encode()).hexdigest()[:32]
 
     return written
-
-
-def _assets() -> dict[str, tuple[Path, str]]:
-    """Each file of the pages: where it lies, and its version. The package is found without being imported, which would read all of it."""
-    package, own = distribution("offapi"), Path(__file__).with_name("templates")
-    packaged = {name: (Path(str(package.locate_file(f"offapi/{name}"))), package.version) for name in _PACKAGED}
-    return packaged | {name: (own / name, hashlib.sha256((own / name).read_bytes()).hexdigest()[:16]) for name in _OWN}

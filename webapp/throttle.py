@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flask import Flask, g
@@ -22,6 +23,9 @@ BLOCK_S = 0.1
 #: What was taken and not used is given up after so long, and a refusal stands for so long without being asked again.
 HELD_S = 1.0
 
+#: Put to a counter: whether there may be one more.
+Question = Callable[[SlidingWindowCounterRateLimiter], bool]
+
 
 @dataclass(slots=True)
 class Allowance:
@@ -37,17 +41,43 @@ class Allowance:
     asking: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Throttle:
-    """Counts requests in a sliding window. Where Redis is away, each process counts for itself and lets through as much alone."""
+class Window:
+    """Counts in a sliding window of a minute, in Redis for all web processes. Where that is away, each process counts for itself."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._most = RateLimitItemPerMinute(settings.rate_limit_per_minute)
-        self._largest = max(1, int(settings.rate_limit_per_minute * BLOCK_S / WINDOW_S))
+    def __init__(self, settings: Settings, most: int) -> None:
+        self._most = RateLimitItemPerMinute(most)
         self._breaker = Breaker()
         pool = make_redis(settings.cache, settings.cache_timeout_s).connection_pool
         storage = RedisStorage(settings.cache, connection_pool=pool, key_prefix="fleetcast:rate")
         self._shared = SlidingWindowCounterRateLimiter(storage)
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def take(self, who: str, cost: int = 1) -> int:
+        """Count so much for somebody: 0, or the seconds after which there may be one, and then nothing was counted."""
+        return self._ask(lambda counter: counter.hit(self._most, who, cost=cost), who)
+
+    def full(self, who: str) -> int:
+        """Nothing is counted: 0, or the seconds after which there may be one."""
+        return self._ask(lambda counter: counter.test(self._most, who), who)
+
+    def _ask(self, question: Question, who: str) -> int:
+        shared = self._breaker.ask(lambda: self._asked(self._shared, question, who), None)
+        return self._asked(self._own, question, who) if shared is None else shared
+
+    def _asked(self, counter: SlidingWindowCounterRateLimiter, question: Question, who: str) -> int:
+        if question(counter):
+            return 0
+        reset = counter.get_window_stats(self._most, who).reset_time - time.time()
+        return min(WINDOW_S, max(1, math.ceil(reset)))
+
+
+class Throttle:
+    """Counts requests of tenants. Where Redis is away, each process lets through as much alone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._most = settings.rate_limit_per_minute
+        self._largest = max(1, int(self._most * BLOCK_S / WINDOW_S))
+        self._window = Window(settings, self._most)
         self._allowed: dict[str, Allowance] = {}
 
     def admit(self, tenant_id: str) -> None:
@@ -63,30 +93,19 @@ class Throttle:
     def _ask(self, tenant_id: str, held: Allowance) -> None:
         used_up = held.left <= 0 and time.monotonic() < held.until
         held.block = min(self._largest, held.block * 2) if used_up else 1
-        wait_s = self._hit(tenant_id, held.block)
+        wait_s = self._window.take(tenant_id, held.block)
         if wait_s and held.block > 1:  # the last few of the window
             held.block = 1
-            wait_s = self._hit(tenant_id, 1)
+            wait_s = self._window.take(tenant_id)
         held.left, held.wait_s, held.until = 0 if wait_s else held.block, wait_s, time.monotonic() + HELD_S
-
-    def _hit(self, tenant_id: str, block: int) -> int:
-        """Take a block of requests: 0, or the seconds after which there may be one."""
-        shared = self._breaker.ask(lambda: self._hit_in(self._shared, tenant_id, block), None)
-        return self._hit_in(self._own, tenant_id, block) if shared is None else shared
-
-    def _hit_in(self, counter: SlidingWindowCounterRateLimiter, tenant_id: str, block: int) -> int:
-        if counter.hit(self._most, tenant_id, cost=block):
-            return 0
-        reset = counter.get_window_stats(self._most, tenant_id).reset_time - time.time()
-        return min(WINDOW_S, max(1, math.ceil(reset)))
 
     def _refusal(self, wait_s: int) -> Refusal:
         headers = {
             "Retry-After": str(wait_s),
-            "RateLimit-Policy": f'"tenant";q={self._most.amount};w={WINDOW_S}',
+            "RateLimit-Policy": f'"tenant";q={self._most};w={WINDOW_S}',
             "RateLimit": f'"tenant";r=0;t={wait_s}',
         }
-        return Refusal("rate_limited", f"The tenant may send {self._most.amount} requests a minute.", headers=headers)
+        return Refusal("rate_limited", f"The tenant may send {self._most} requests a minute.", headers=headers)
 
 
 def _take(held: Allowance) -> bool:

@@ -27,7 +27,11 @@ from webapp.schemas import jobs, problems, shapes
 
 METHODS = ("get", "put", "post", "delete", "patch")
 #: For people and browsers: no part of the contract.
-PAGES = {("get", "/openapi.json"), ("get", "/docs"), ("get", "/redoc"), ("get", "/docs/assets/{name}")}
+PAGES = {("get", "/openapi.json"), ("get", "/docs"), ("get", "/redoc"), ("get", "/assets/{name}")}
+PAGES |= {
+    ("get", path) for path in ("/", "/login", "/entities/{entity}", "/charts/{entity}", "/accuracy/{entity}", "/jobs", "/jobs/{job_id}")
+}
+PAGES |= {("post", "/login"), ("post", "/logout")}
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_redoc_tells_nobody(app: Flask) -> None:
 
 def test_swagger_ui_asks_no_validator(app: Flask) -> None:
     page = app.test_client().get("/docs").text
-    [start] = re.findall(r'src="(/docs/assets/swagger_start[^"]+)"', page)
+    [start] = re.findall(r'src="(/assets/swagger_start[^"]+)"', page)
     with app.test_client().get(start) as file:
         assert "validatorUrl: null" in file.text
 
@@ -67,14 +68,14 @@ def test_a_file_is_kept_by_its_version(app: Flask, name: str) -> None:
     client = app.test_client()
     pages = "".join(client.get(path).text for path in ("/docs", "/redoc", "/problems/internal"))
     pages += client.get("/problems", headers=HTML).text
-    [address] = {found.replace("&amp;", "&") for found in re.findall(rf'"(/docs/assets/{re.escape(name)}[^"]*)"', pages)}
+    [address] = {found.replace("&amp;", "&") for found in re.findall(rf'"(/assets/{re.escape(name)}[^"]*)"', pages)}
     kept = client.get(address)
     assert kept.mimetype == ("text/css" if name.endswith(".css") else "text/javascript")
     assert "immutable" in kept.headers["Cache-Control"]
     assert "max-age=31536000" in kept.headers["Cache-Control"]
     again = client.get(address, headers={"If-None-Match": kept.headers["ETag"]})
     assert (again.status_code, again.data) == (304, b"")
-    other = client.get(f"/docs/assets/{name}?v=older")
+    other = client.get(f"/assets/{name}?v=older")
     assert other.status_code == 200
     assert "immutable" not in other.headers["Cache-Control"]
     for answer in (kept, again, other):
@@ -83,8 +84,16 @@ def test_a_file_is_kept_by_its_version(app: Flask, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["none.js", "..%2Fdocs.html", "docs.html", "scalar.js"])
 def test_no_other_file_is_served(app: Flask, name: str) -> None:
-    answer = app.test_client().get(f"/docs/assets/{name}")
+    answer = app.test_client().get(f"/assets/{name}")
     assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+
+
+def test_the_charts_library_is_the_one_that_its_makers_published(app: Flask) -> None:
+    """The package that carries uPlot is not theirs: its file has to be, byte for byte, `dist/uPlot.iife.min.js` of uPlot 1.6.31 on npm."""
+    with app.test_client().get("/assets/uplot.js") as file:
+        assert sha256(file.data).hexdigest() == "2d27e8ad3d228164525ce213f9dc716f39b4e3aee0cc773fb3491c96cf4921a2"
+    with app.test_client().get("/assets/uplot.css") as file:
+        assert sha256(file.data).hexdigest() == "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
@@ -123,10 +132,12 @@ def test_there_is_no_page_for_an_unknown_code(app: Flask, accept: dict[str, str]
 
 
 def test_the_files_come_with_the_installation() -> None:
-    """What the templates' folder holds is what is packaged."""
+    """What lies beside the code is what is packaged."""
     root = Path(__file__).parents[3]
     packaged = re.search(r"^webapp = \[(.*)\]$", (root / "pyproject.toml").read_text(), re.MULTILINE)
     assert packaged is not None
     patterns = re.findall(r'"([^"]+)"', packaged[1])
-    for path in (root / "webapp" / "templates").iterdir():
+    beside = [path for folder in ("templates", "static") for path in (root / "webapp" / folder).rglob("*") if path.is_file()]
+    assert len(beside) > 15
+    for path in beside:
         assert any(path.relative_to(root / "webapp").match(pattern) for pattern in patterns), path.name
