@@ -240,6 +240,7 @@ class Show:
     def _hand_over(self, entity: str) -> None:
         house = self._house
         self._console.rule("5  By hand")
+        click.echo(f"Dashboard {house.url}/   (log in with the KEY below)")
         click.echo(f"API page  {house.docs}")
         click.echo(f"Flower    {house.flower}   (user {house.flower_user}, password {house.flower_password})\n")
         click.echo(curl_lines(house, self._plan, entity))  # not by the console, which would break lines that are to be copied

@@ -60,6 +60,7 @@ def _absent(folder: Path) -> str:
 def _tell(house: House, *, openly: bool = True) -> None:
     elsewhere = "told by `fleetcast status`"
     click.echo(f"API        {house.url}      (docs: {house.docs})")
+    click.echo(f"Dashboard  {house.url}/      (log in with the key)")
     click.echo(f"key        {house.key if openly else elsewhere}")
     click.echo(f"Flower     {house.flower}      (user {house.flower_user}, password {house.flower_password if openly else elsewhere})")
     click.echo(f"folder     {house.folder}      (logs/, models/)")

@@ -45,6 +45,7 @@ def test_the_weather_from_nothing_to_a_drawn_forecast(tmp_path: Path) -> None:
         assert re.search(rf"{airport} +1\.0\.0 +(blend|last value|seasonal) +\d", said), said
         assert (tmp_path / "drawings" / f"{airport}-temperature.png").read_bytes().startswith(PNG)
     assert len(re.findall(r"^ *2013-12-31 \d\d:00 +\S+ +\S+ +\S+ *$", said, re.MULTILINE)) == 12
+    assert re.search(r"Dashboard http://127\.0\.0\.1:\d+/ ", said)
     assert re.search(r"http://127\.0\.0\.1:\d+/docs", said)
     assert "Flower    http://127.0.0.1" in said
     assert said.count("curl -s") == 4
