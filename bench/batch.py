@@ -38,7 +38,10 @@ from tasks.batch import predict
 from tasks.execute import run
 from tasks.orders import PredictOrder
 from tasks.submit import Asker
+from tasks.train import train
 from tasks.workshop import Workshop, open_workshop
+
+HANDLERS = {"predict": predict, "train": train}
 
 
 @dataclass(frozen=True)
@@ -104,23 +107,23 @@ def _queue(shop: Workshop, asker: Asker, names: Sequence[str], size: int) -> Cos
     shop = Workshop(replace(shop.runtime, settings=replace(shop.settings, prediction_cohort=size)), shop.device)
     order = PredictOrder(tuple(names), (CHANNEL,), level=0.5 + size / 1000, batch=True)
     batch = submit.predict(shop.runtime, asker, order).job.id
-    cost = _measured(f"queue, cohorts of {size}", len(names), lambda: _work_off(shop))
+    cost = _measured(f"queue, cohorts of {size}", len(names), lambda: work_off(shop))
     with shop.sessions() as session:
         assert ledger.get(session, asker.tenant_id, batch).state == "succeeded"
         assert ledger.item_counts(session, batch) == {"succeeded": len(names)}
     return cost
 
 
-def _work_off(shop: Workshop) -> None:
+def work_off(shop: Workshop, queue: str = "batch") -> None:
     """Everything that is due, as a dispatcher and a worker would."""
-    while bells := _rung(shop):
+    while bells := _rung(shop, queue):
         for bell in bells:
-            run(shop, {"predict": predict}, bell.job_id, f"{bell.job_id}:{bell.dispatch_no}")
+            run(shop, HANDLERS, bell.job_id, f"{bell.job_id}:{bell.dispatch_no}")
 
 
-def _rung(shop: Workshop) -> list[ledger.Bell]:
+def _rung(shop: Workshop, queue: str) -> list[ledger.Bell]:
     with shop.sessions.begin() as session:
-        bells = ledger.due(session, "batch", shop.settings.dispatch_window, shop.settings.prediction_cohort)
+        bells = ledger.due(session, queue, shop.settings.dispatch_window, shop.settings.prediction_cohort)
         ledger.dispatched(session, [bell.job_id for bell in bells])
     return bells
 
