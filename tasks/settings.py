@@ -99,6 +99,12 @@ class Settings:
     max_inflows: int = _setting(
         4, "Such bodies that may flow into one web process at once: each holds one of its twenty connections to Postgres.", low=1
     )
+    max_rejected: int = _setting(
+        100_000,
+        "Rows of one delivery that may be passed over before it is refused: a body of nothing else would keep a web process busy.",
+        low=0,
+    )
+    max_blank: int = _setting(1_000_000, "Blank lines that one delivery may have, for the same reason; exports have a few.", low=0)
     rate_limit_per_minute: int = _setting(
         30_000, "Requests a tenant may send in a minute, over all web processes: half of the polls that one answers. 0: no limit.", low=0
     )

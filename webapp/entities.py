@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from typing import IO, Any, cast
 
 from flask import Response, request
+from marshmallow import Schema
 
 from db import entities, observations
 from db.entities import Known
@@ -27,13 +29,13 @@ from webapp.auth import PREFIX
 from webapp.bodies import whole_body
 from webapp.context import by, runtime, tenant_id
 from webapp.contract import Blueprint
+from webapp.delivering import STREAMED, Delivery, delivery
 from webapp.exports import export
 from webapp.inflow import encoding, inflow
 from webapp.negotiate import CSV, JSON, LINES, chosen
 from webapp.pages import decode, number, page, text
 from webapp.paths import require_nameable
 from webapp.problems import Refusal, invalid
-from webapp.rows import STREAMED, Delivery, delivery
 from webapp.schemas import entities as wire
 from webapp.schemas.fields import iso, moment
 from webapp.schemas.jobs import Job
@@ -41,14 +43,16 @@ from webapp.schemas.parameters import PREFER, WAITED, always
 
 blp = Blueprint("entities", __name__, description="Users, devices, sensors, plants, variants: whom observations are about")
 
-_BODIES = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": wire.ObservationsIn},
+
+def _bodies(rows: type[Schema], said: str) -> dict[str, Any]:
+    """Of a delivery. `said`: how a header of CSV begins."""
+    csv = f"`{said},channel,value`, or `{said}` and a column for each channel."
+    content = {
+        "application/json": {"schema": rows},
         "application/x-ndjson": {"schema": {"type": "string", "description": "A line for each row, long or wide."}},
-        "text/csv": {"schema": {"type": "string", "description": "`at,channel,value`, or `at` and a column for each channel."}},
-    },
-}
+        "text/csv": {"schema": {"type": "string", "description": csv}},
+    }
+    return {"required": True, "content": content}
 
 
 @blp.route("/entities")
@@ -108,7 +112,7 @@ def delete_entity(entity: str) -> tuple[None, dict[str, str]]:
 
 
 @blp.route("/entities/<name:entity>/observations", methods=["POST"])
-@blp.doc(requestBody=_BODIES)
+@blp.doc(requestBody=_bodies(wire.ObservationsIn, "at"))
 @blp.response(200, wire.Delivered)
 @blp.refuses("streams_saturated")
 def post_observations(entity: str) -> dict[str, Any]:
@@ -122,16 +126,26 @@ def post_observations(entity: str) -> dict[str, Any]:
     """
     require_nameable(entity)
     with _body() as body:
-        rows = delivery(request.mimetype, body)
-        taken = _take_in(entity, rows)
-    return {
-        "entity": entity,
-        "accepted": taken.accepted,
-        "replaced": taken.replaced,
-        "rejected": rows.rejected,
-        "errors": rows.faults,
-        "data_rev": taken.data_rev,
-    }
+        rows = delivery(request.mimetype, body, runtime().settings, entity)
+        taken = _take_in(rows, [entity])[entity]
+    return {"entity": entity, **asdict(taken), "rejected": rows.rejected, "errors": rows.faults}
+
+
+@blp.route("/observations", methods=["POST"])
+@blp.doc(requestBody=_bodies(wire.FleetObservationsIn, "entity,at"))
+@blp.response(200, wire.FleetDelivered)
+@blp.refuses("streams_saturated")
+def post_fleet_observations() -> dict[str, Any]:
+    """Send observations of many entities, each row with its own: JSON, lines of JSON, or CSV
+
+    As a gateway sends them that speaks for a fleet. Everything else is as where the path names the entity: all of it is taken in one
+    transaction or nothing is. One request may name as many entities as a batch (`MAX_BATCH`).
+    """
+    with _body() as body:
+        rows = delivery(request.mimetype, body, runtime().settings)
+        taken = _take_in(rows).values()
+    accepted, replaced = (sum(getattr(each, name) for each in taken) for name in ("accepted", "replaced"))
+    return {"entities": len(taken), "accepted": accepted, "replaced": replaced, "rejected": rows.rejected, "errors": rows.faults}
 
 
 @contextmanager
@@ -146,14 +160,14 @@ def _body() -> Iterator[IO[bytes]]:
         yield io.BytesIO(whole_body())
 
 
-def _take_in(entity: str, rows: Delivery) -> Ingested:
-    """All that can be taken, in one transaction, or nothing."""
+def _take_in(rows: Delivery, made: Sequence[str] = ()) -> Mapping[str, Ingested]:
+    """All that can be taken, in one transaction, or nothing; `made` also where no row of them is. By entity."""
     with runtime().sessions.begin() as session:
-        found = entities.ensure(session, tenant_id(), [entity])[entity]
-        taken = observations.upsert(session, found, rows)
-        if rows.faults and not taken.accepted:
+        found = entities.ensure(session, tenant_id(), made) if made else {}
+        taken = observations.upsert_many(session, tenant_id(), rows)
+        if rows.faults and not taken:
             raise invalid(*rows.faults)
-    return taken
+    return {name: Ingested(0, 0, entity.data_rev) for name, entity in found.items()} | taken
 
 
 @blp.route("/entities/<name:entity>/observations", methods=["GET"])

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask, request
 from werkzeug.routing import PathConverter
 
-from webapp.problems import fault, invalid
+from webapp.problems import Fault, fault, invalid
 from webapp.schemas.fields import NAME_LENGTH, name_fault
 
 #: What comes after an entity in a path. Servers decode %2F before routing, so a name with one of these between slashes could not be told
@@ -28,11 +28,19 @@ def name_schema(_: Any) -> dict[str, Any]:
 
 def require_nameable(entity: str, where: str = "/path/entity") -> None:
     """An entity can be made under this name. `where` the request has it, as a JSON pointer. Raises Refusal."""
+    wrong = path_fault(entity, where)
+    if wrong is not None:
+        raise invalid(wrong)
+
+
+def path_fault(entity: str, where: str = "") -> Fault | None:
+    """Why no path could hold an entity of this name; None when one can."""
     segments = entity.split("/")
     if RESERVED & set(segments[1:]):
-        raise invalid(fault(where, "reserved", f"After a slash these are taken: {', '.join(sorted(RESERVED))}."))
+        return fault(where, "reserved", f"After a slash these are taken: {', '.join(sorted(RESERVED))}.")
     if not all(segments) or {".", ".."} & set(segments):
-        raise invalid(fault(where, "invalid", "No empty segment, and none that is . or .., which clients and proxies remove."))
+        return fault(where, "invalid", "No empty segment, and none that is . or .., which clients and proxies remove.")
+    return None
 
 
 def watch_paths(app: Flask) -> None:

@@ -85,6 +85,14 @@ WRITES: Mapping[tuple[str, str], Write] = {
         ({"observations": [{"channel": "rhr", "at": AT, "value": 58.5}]}, {"rows": [{"at": AT, "rhr": 58.5}]}),
         free=frozenset({"rows"}),
     ),
+    ("POST", "/observations"): Write(
+        "/observations",
+        (
+            {"observations": [{"entity": "new", "channel": "rhr", "at": AT, "value": 58.5}]},
+            {"rows": [{"entity": "new", "at": AT, "rhr": 58.5}]},
+        ),
+        free=frozenset({"rows"}),
+    ),
     ("POST", "/models/train"): Write(
         "/models/train",
         (

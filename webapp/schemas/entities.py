@@ -92,6 +92,16 @@ class Delivered(Out):
     data_rev = fields.Integer(metadata={"description": "Counts deliveries of observations of this entity."})
 
 
+class FleetDelivered(Out):
+    """What became of one delivery of observations of many entities."""
+
+    entities = fields.Integer(metadata={"description": "Of which at least one value was taken."})
+    accepted = fields.Integer(metadata={"description": "Values taken."})
+    replaced = fields.Integer(metadata={"description": "Moments among them that were known before."})
+    rejected = fields.Integer(metadata={"description": "Rows or values not taken."})
+    errors = fields.List(fields.Nested(Fault), metadata={"description": "Why, for the first hundred of them."})
+
+
 class ObservationIn(In):
     """One value of one channel."""
 
@@ -109,6 +119,24 @@ class ObservationsIn(In):
         0,
         1_000_000,
         metadata={"description": '{"at": moment, "<channel>": number, …}; null is no value.'},
+    )
+
+
+class FleetObservationIn(ObservationIn):
+    """One value of one channel of an entity."""
+
+    entity = Name(required=True)
+
+
+class FleetObservationsIn(In):
+    """Long rows, wide rows, or both, each naming its entity. (Documentation only, as above.)"""
+
+    observations = Several(fields.Nested(FleetObservationIn), 0, 1_000_000)
+    rows = Several(
+        fields.Dict(keys=fields.String()),
+        0,
+        1_000_000,
+        metadata={"description": '{"entity": name, "at": moment, "<channel>": number, …}; null is no value.'},
     )
 
 

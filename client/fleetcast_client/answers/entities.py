@@ -68,6 +68,22 @@ class Delivered(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FleetDelivered(Answer):
+    """What became of one delivery of observations of many entities."""
+
+    #: Of which at least one value was taken.
+    entities: int
+    #: Values taken.
+    accepted: int
+    #: Moments among them that were known before.
+    replaced: int
+    #: Rows or values not taken.
+    rejected: int
+    #: Why, for the first hundred of them.
+    errors: tuple[Fault, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Observation(Answer):
     """One value of one channel."""
 

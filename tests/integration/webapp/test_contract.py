@@ -389,6 +389,7 @@ _NO_VERSION = {"target": "asleep_min"}
 #: By operation and code, and by status where a code has two.
 OWN: Mapping[tuple[str, str], Provoked] = {
     ("post_observations", "streams_saturated"): _flowing_in,
+    ("post_fleet_observations", "streams_saturated"): _flowing_in,
     ("get_readiness", "quota_exceeded"): _by_a_worker("abroad", max_unfinished=0),
     ("get_readiness", "queue_saturated"): _by_a_worker("full"),
     ("train", "insufficient_data"): _too_little,

@@ -57,8 +57,8 @@ OWN = {"put_entity", "post_observations", "import_base"}
 LISTS = {"list_entities", "list_models", "list_jobs", "list_webhooks", "list_schedules", "list_erasures"}
 #: A list that is never empty: it begins with the making of the key that asks for it.
 AUDIT = "list_audit"
-#: Of one the body is no JSON, and the name in its query is a new thing's; the other names a thing of nobody's.
-MAKES = {"import_base", "create_webhook"}
+#: Of one the body is no JSON, and the name in its query is a new thing's; one names a thing of nobody's; of one the rows name each its own.
+MAKES = {"import_base", "create_webhook", "post_fleet_observations"}
 SAME_FOR_ALL = {"list_recipes"}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -24,6 +26,44 @@ def test_the_same_delivery_twice_changes_nothing_and_says_so(me: Caller) -> None
     again = me.post("/entities/u/observations", {"observations": days(3)})
     assert again.json == {"entity": "u", "accepted": 3, "replaced": 3, "rejected": 0, "errors": [], "data_rev": 2}
     assert len(values(me)) == 3
+
+
+FLEET = f"entity,at,rhr,hrv\nu,{AT},58,\nv/1,{AT},,41.5\nu,{AT},59,40\n"
+
+
+def test_a_fleets_rows_go_each_to_its_entity(me: Caller, other: Caller) -> None:
+    first = me.post("/observations", data=FLEET, content_type="text/csv")
+    assert first.json == {"entities": 2, "accepted": 4, "replaced": 0, "rejected": 0, "errors": []}
+    assert values(me) == [("hrv", AT, 40), ("rhr", AT, 59)], "the last value of a moment stands"
+    assert [row["channel"] for row in me.get("/entities/v%2F1/observations").json["data"]] == ["hrv"]
+    again = me.post("/observations", data=gzip.compress(FLEET.encode()), content_type="text/csv", headers={"Content-Encoding": "gzip"})
+    assert (again.json["replaced"], me.get("/entities/u").json["data_rev"]) == (3, 2)
+    assert other.get("/entities").json["data"] == []
+
+
+def test_of_a_fleets_delivery_that_breaks_off_nothing_is_left(me: Caller) -> None:
+    torn = f'{FLEET}"u'
+    assert me.post("/observations", data=torn, content_type="text/csv").status_code == 400
+    hopeless = me.post("/observations", data=f"entity,at,rhr\nu,{AT},x\nv/..,{AT},1\n", content_type="text/csv")
+    assert (hopeless.status_code, [each["pointer"] for each in hopeless.json["errors"]]) == (422, ["/line/2/rhr", "/line/3/entity"])
+    assert me.get("/entities").json["data"] == []
+
+
+def test_deliveries_that_cross_wait_for_each_other_and_never_deadlock(house: House, me: Caller) -> None:
+    """Each names the same entities, old and new ones, in another order."""
+    names = [f"e{n}" for n in range(40)]
+    for name in names[::2]:
+        me.put(f"/entities/{name}")
+    key = {"Authorization": f"Bearer {me.key}"}
+
+    def send(turn: int) -> int:
+        rows = "".join(f"{name},{AT},{turn}\n" for name in random.Random(turn).sample(names, len(names)))
+        sent = {"data": "entity,at,rhr\n" + rows, "content_type": "text/csv", "headers": key}
+        return house.app.test_client().post("/api/v1/observations", **sent).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(send, range(12))) == [200] * 12
+    assert {me.get(f"/entities/{name}").json["data_rev"] for name in names} == {12}
 
 
 def test_the_last_value_of_a_moment_stands(me: Caller) -> None:

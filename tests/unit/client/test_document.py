@@ -38,6 +38,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "delete_entity": ("entities.erase",),
     "list_observations": ("observations.read", "observations.read_frame"),
     "post_observations": ("observations.write", "observations.write_csv"),
+    "post_fleet_observations": ("observations.write_many", "observations.write_many_csv"),
     "get_readiness": ("entities.readiness",),
     "list_erasures": ("erasures.list",),
     "get_erasure": ("erasures.get",),
@@ -96,7 +97,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "get_problem": ("service.problem",),
 }
 #: Rows are lines, long or wide, in place of the JSON body that holds either.
-AS_LINES = {"post_observations"}
+AS_LINES = {"post_observations", "post_fleet_observations"}
 
 #: Answers that the client takes apart: pages, and what a method gives as something plainer.
 TAKEN_APART = re.compile(r"\w+Page|\w+In|Result|Alive|Depths|CauseList|Selector")

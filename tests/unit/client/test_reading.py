@@ -28,7 +28,8 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 #: What the examples show of each operation, by the kind of answer.
 SHOWN = {
     "get_entity": "Entity", "put_entity": "Entity", "list_entities": "EntityRow", "list_observations": "Observation",
-    "post_observations": "Delivered", "get_readiness": "Readiness", "get_erasure": "Erasure", "list_erasures": "Erasure",
+    "post_observations": "Delivered", "post_fleet_observations": "FleetDelivered",
+    "get_readiness": "Readiness", "get_erasure": "Erasure", "list_erasures": "Erasure",
     "get_model": "Model", "list_models": "Model", "get_version": "Version", "list_versions": "Version", "activate": "Version",
     "rollback": "Version", "import_base": "Version", "list_activations": "Activation", "get_forecast": "StoredForecast",
     "get_accuracy": "ModelAccuracy", "list_anomalies": "Anomaly", "create_schedule": "ScheduleInFull", "get_schedule": "ScheduleInFull",

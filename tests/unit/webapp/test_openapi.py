@@ -223,7 +223,7 @@ def test_the_words_agree_with_those_who_speak_them() -> None:
     assert set(shapes.FORECASTERS) == {BLEND, *CHOICES["network"], *NAIVE}
     assert set(jobs.STATES) == {*UNFINISHED, *TERMINAL}
     edge = "".join(path.read_text() for path in (Path(__file__).parents[3] / "webapp").glob("*.py"))
-    said = re.findall(r'(?:\bfault\(|_Wrong\(where).*?, "(\w+)", ', edge)
+    said = re.findall(r'(?:\bfault\(|\bWrong\().*?, "(\w+)", ', edge)
     assert {*said, *(code for _, code in _FAULTS)} == {*problems.FAULTS}
 
 

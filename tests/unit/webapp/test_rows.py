@@ -10,19 +10,28 @@ from typing import Any
 import pytest
 
 from db.observations import Row
-from webapp import rows
+from tasks.settings import Settings
+from webapp import delivering
+from webapp.delivering import Delivery, delivery
 from webapp.problems import Refusal
-from webapp.rows import Delivery, delivery
+from webapp.rows import Owned
 
 JSON, LINES, CSV = "application/json", "application/x-ndjson", "text/csv"
 AT = "2026-01-01T06:00:00Z"
 MOMENT = datetime(2026, 1, 1, 6, tzinfo=UTC)
 
 
-def told(mimetype: str, body: Any) -> tuple[list[Row], Delivery]:
+def owned(mimetype: str, body: Any, entity: str | None = None, **limits: Any) -> tuple[list[Owned], Delivery]:
     content = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    found = delivery(mimetype, io.BytesIO(content))
+    found = delivery(mimetype, io.BytesIO(content), Settings(**limits), entity)
     return list(found), found
+
+
+def told(mimetype: str, body: Any, **limits: Any) -> tuple[list[Row], Delivery]:
+    """Of an entity that is named elsewhere."""
+    found, about = owned(mimetype, body, "u", **limits)
+    assert {each.entity for each in found} <= {"u"}
+    return [each.row for each in found], about
 
 
 BOTH = [Row("rhr", MOMENT, 58.0), Row("hrv", MOMENT, 41.5)]
@@ -130,8 +139,8 @@ def test_bodies_that_cannot_be_read(mimetype: str, body: bytes, code: str) -> No
 
 
 def test_one_request_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MOST_VALUES", 3)
-    monkeypatch.setattr(rows, "MOST_CHANNELS", 2)
+    monkeypatch.setattr(delivering, "MOST_VALUES", 3)
+    monkeypatch.setattr(delivering, "MOST_CHANNELS", 2)
     with pytest.raises(Refusal, match="may bring 3 values"):
         told(CSV, "at,a,b\n" + f"{AT},1,1\n" * 2)
     for mimetype, body in ((CSV, "at,a\n" + "\n" * 3), (LINES, "{}" + "\n" * 4)):
@@ -139,3 +148,77 @@ def test_one_request_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
             told(mimetype, body)
     with pytest.raises(Refusal, match="may name 2 channels"):
         told(CSV, f"at,a,b,c\n{AT},1,2,3")
+
+
+def test_what_an_operator_allows_to_be_passed_over() -> None:
+    with pytest.raises(Refusal, match="Not a valid number"):
+        told(CSV, f"at,a\n{AT},1\n" + f"{AT},x\n" * 3, max_rejected=2)
+    with pytest.raises(Refusal, match="may bring 2 blank lines"):
+        told(CSV, f"at,a\n{AT},1" + "\n" * 4, max_blank=2)
+    assert told(CSV, f"at,a\n{AT},1\n{AT},x\n\n", max_rejected=1, max_blank=1)[1].rejected == 1
+
+
+OF_TWO = [Owned("a/1", Row("rhr", MOMENT, 58.0)), Owned("b", Row("hrv", MOMENT, 41.5))]
+
+
+@pytest.mark.parametrize(
+    ("mimetype", "body"),
+    [
+        (
+            JSON,
+            {
+                "observations": [
+                    {"entity": "a/1", "channel": "rhr", "at": AT, "value": 58},
+                    {"channel": "hrv", "at": AT, "value": 41.5, "entity": "b"},
+                ]
+            },
+        ),
+        (JSON, {"rows": [{"entity": "a/1", "at": AT, "rhr": 58, "hrv": None}, {"entity": "b", "at": AT, "hrv": 41.5}]}),
+        (LINES, f'{{"entity":"a/1","channel":"rhr","at":"{AT}","value":58}}\n{{"entity":"b","at":"{AT}","hrv":41.5}}\n'),
+        (CSV, f"entity,at,channel,value\na/1,{AT},rhr,58\nb,{AT},hrv,41.5\n"),
+        (CSV, f"at,rhr,entity,hrv\n{AT},58,a/1,\n{AT},,b,41.5\n"),
+    ],
+)
+def test_rows_of_a_fleet_name_their_entity_in_every_shape(mimetype: str, body: Any) -> None:
+    found, about = owned(mimetype, body)
+    assert (found, about.rejected) == (OF_TWO, 0)
+
+
+@pytest.mark.parametrize(
+    ("mimetype", "body", "pointer", "code"),
+    [
+        (JSON, {"observations": [{"channel": "rhr", "at": AT, "value": 1}]}, "/observations/0/entity", "required"),
+        (JSON, {"rows": [{"at": AT, "rhr": 1}]}, "/rows/0/entity", "required"),
+        (JSON, {"rows": [{"entity": 7, "at": AT, "rhr": 1}]}, "/rows/0/entity", "wrong_type"),
+        (JSON, {"rows": [{"entity": None, "at": AT, "rhr": 1}]}, "/rows/0/entity", "wrong_type"),
+        (JSON, {"observations": [["u"]]}, "/observations/0", "wrong_type"),
+        (LINES, f'{{"entity":"a/../b","at":"{AT}","rhr":1}}', "/line/1/entity", "invalid"),
+        (LINES, f'{{"entity":"a/observations","at":"{AT}","rhr":1}}', "/line/1/entity", "reserved"),
+        (LINES, f'{{"entity":"{"x" * 500}","at":"{AT}","rhr":1}}', "/line/1/entity", "invalid"),
+        (CSV, f"entity,at,rhr\n,{AT},1", "/line/2/entity", "invalid"),
+        (CSV, f"entity,at,rhr\na\0,{AT},1", "/line/2/entity", "invalid"),
+        (CSV, f"entity,at,rhr\nu,{AT},x", "/line/2/rhr", "wrong_type"),
+        (CSV, f"entity,at,rhr\nu,{AT}", "/line/2", "wrong_length"),
+    ],
+)
+def test_a_row_of_a_fleet_that_cannot_be_taken(mimetype: str, body: Any, pointer: str, code: str) -> None:
+    found, about = owned(mimetype, body)
+    assert found == []
+    assert [(fault["pointer"], fault["code"]) for fault in about.faults] == [(pointer, code)]
+
+
+@pytest.mark.parametrize("header", ["at,rhr", "entity,rhr", "entity,at", "entity,at,rhr,entity"])
+def test_a_header_of_a_fleet_names_entity_and_moment(header: str) -> None:
+    with pytest.raises(Refusal, match="The header must be entity,at,channel,value"):
+        owned(CSV, header + "\n1,2,3,4")
+
+
+def test_one_delivery_names_as_many_entities_as_a_batch() -> None:
+    body = "entity,at,rhr\n" + "".join(f"e{n},{AT},1\n" for n in range(3))
+    assert len(owned(CSV, body, max_batch=3)[0]) == 3
+    with pytest.raises(Refusal, match="may name 2 entities"):
+        owned(CSV, body, max_batch=2)
+
+
+def test_an_entity_is_a_channel_like_any_other_where_the_path_names_one() -> None:
+    assert told(CSV, f"at,entity\n{AT},5")[0] == [Row("entity", MOMENT, 5.0)]
