@@ -57,6 +57,16 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
             _run(connection, revision, command.upgrade)
 
 
+def missing(engine: Engine) -> list[str]:
+    """The migrations that the database lacks, in their order."""
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+        if _standing(connection) is not Standing.BEHIND:
+            return []
+    scripts = ScriptDirectory.from_config(config())
+    return [script.revision for script in scripts.iterate_revisions("head", found or "base")][::-1]
+
+
 def downgrade(engine: Engine, revision: str) -> None:
     """Migrate down; `base` removes everything. Raises MigrationBlocked."""
     with engine.connect() as connection, _alone(connection):

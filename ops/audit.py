@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Column, Table
 
 from db import audit
 from db.models import AuditEntry
-from ops import pages
 from ops.house import database, folder_option
-from ops.jobs import MOST_LISTED, as_json_option, owner, since_option, tenant_option
+from ops.jobs import MOST_LISTED, owner, since_option, tenant_option
+from ops.telling import as_json_option, tell_rows
 
 
 @click.command()
@@ -30,21 +27,17 @@ def audit_command(tenant: str | None, action: str | None, since: timedelta | Non
     with database(folder, "fleetcast-audit") as (sessions, _), sessions() as session:
         found = audit.survey(session, owner(session, tenant), action=action, since=since, limit=limit)
     if as_json:
-        for entry, name in found:
-            click.echo(json.dumps(_told(entry, name)))
+        tell_rows([_told(*each) for each in found], "", as_json=True)
     else:
-        pages.put(_listing(found) if found else "No such entries.")
+        tell_rows([_line(*each) for each in found], "No such entries.", as_json=False)
 
 
 def _told(entry: AuditEntry, tenant: str) -> dict[str, Any]:
     same = ("action", "subject", "actor", "request_id", "about")
-    return {"tenant": tenant, "at": entry.at.isoformat()} | {name: getattr(entry, name) for name in same}
+    return {"tenant": tenant, "at": entry.at} | {name: getattr(entry, name) for name in same}
 
 
-def _listing(found: Sequence[tuple[AuditEntry, str]]) -> Table:
-    table = Table("at", "tenant", Column("action", no_wrap=True), "subject", "by", "request", "about")
-    for entry, tenant in found:
-        about = " ".join(f"{name}={value}" for name, value in entry.about.items() if value is not None)
-        at = f"{entry.at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(at, tenant, entry.action, entry.subject, entry.actor, entry.request_id or "–", about)
-    return table
+def _line(entry: AuditEntry, tenant: str) -> dict[str, Any]:
+    about = " ".join(f"{name}={value}" for name, value in entry.about.items() if value is not None)
+    who = {"at": entry.at, "tenant": tenant, "action": entry.action, "subject": entry.subject, "by": entry.actor}
+    return who | {"request": entry.request_id, "about": about}

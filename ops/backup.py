@@ -11,14 +11,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tarfile import TarFile
-from typing import cast
+from typing import Any, cast
 
 import click
 import psycopg
 import redis
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from sqlalchemy import Connection, Engine, func, inspect, select, table, text
 from sqlalchemy.orm import Session
@@ -30,10 +29,12 @@ from ml import shelf
 from ops import archive, children, dumping, stack
 from ops.archive import Damaged, Manifest
 from ops.house import HouseError, folder_option, keeping, place, served
+from ops.telling import as_json_option, progress, tell
 from tasks.settings import Settings, load
 
 #: What Redis remembers of jobs and forecasts: it may tell of later than the backup.
 REMEMBERED = ("fleetcast:*:job:*", "fleetcast:*:forecast:*")
+BAR = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
 #: How long Redis may take to answer when it is greeted.
 GREETING_S = 5.0
 
@@ -52,8 +53,9 @@ class Snapshot:
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@as_json_option
 @folder_option
-def backup_command(file: Path, folder: Path | None) -> None:
+def backup_command(file: Path, as_json: bool, folder: Path | None) -> None:
     """Write Postgres and the artefacts into FILE, while everything runs.
 
     FILE ends in .tar, or in .tar.gz, .tar.bz2 or .tar.xz; nobody else can read it, since it holds the keys' hashes and all data. Ends with
@@ -63,11 +65,12 @@ def backup_command(file: Path, folder: Path | None) -> None:
     settings = served(folder)
     engine = make_engine(settings.database_url, application="fleetcast-backup")
     try:
-        with _progress() as bar:
+        with progress(*BAR) as bar:
             manifest = backup(engine, _models(settings, folder), file.absolute(), bar)
     finally:
         engine.dispose()
-    click.echo(f"{file}: {_told(manifest)}, {file.stat().st_size / 2**20:,.1f} MiB.")
+    size = file.stat().st_size
+    tell({"file": file, "bytes": size, **_counted(manifest)}, f"{file}: {_told(manifest)}, {size / 2**20:,.1f} MiB.", as_json=as_json)
     caution(manifest)
     if manifest.missing:
         click.echo(f"{_artefacts(manifest.missing)} could not be kept; what names them will not serve after a restore.", err=True)
@@ -76,14 +79,15 @@ def backup_command(file: Path, folder: Path | None) -> None:
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json_option
 @folder_option
-def restore_command(file: Path, folder: Path | None) -> None:
+def restore_command(file: Path, as_json: bool, folder: Path | None) -> None:
     """Bring FILE, which `backup` wrote, into an empty database.
 
     Into that of DATABASE_URL; without one into the folder's own embedded servers, which are up for as long as it takes. Nothing is ever
     overwritten. Jobs that were running when the backup was taken are run again once their leases are found to have run out.
     """
-    with _target(folder) as settings, _progress() as bar:
+    with _target(folder) as settings, progress(*BAR) as bar:
         _greet(settings.cache)
         engine = make_engine(settings.database_url, application="fleetcast-restore")
         models = _models(settings, folder)
@@ -94,7 +98,8 @@ def restore_command(file: Path, folder: Path | None) -> None:
         finally:
             engine.dispose()
         _forget_answers(settings.cache)
-    click.echo(f"Restored from {manifest.made_at}: {_told(manifest)} in {models}. Migrations are at head.")
+    sentence = f"Restored from {manifest.made_at}: {_told(manifest)} in {models}. Migrations are at head."
+    tell({"made_at": manifest.made_at, "models": models, **_counted(manifest)}, sentence, as_json=as_json)
     if manifest.missing:
         click.echo(f"The backup had no {', '.join(manifest.missing)}: their versions do not serve. Train again, or roll back.", err=True)
 
@@ -316,13 +321,8 @@ def _redis(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, socket_timeout=GREETING_S, socket_connect_timeout=GREETING_S)
 
 
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """On a terminal only, and beside what programs read."""
-    console = Console(stderr=True)
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        yield bar
+def _counted(manifest: Manifest) -> dict[str, Any]:
+    return {"rows": manifest.rows, "artefacts": len(manifest.artefacts), "missing": manifest.missing}
 
 
 def _told(manifest: Manifest) -> str:

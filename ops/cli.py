@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import click
+import redis
+from click.shell_completion import CompletionItem
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from db.errors import MigrationBlocked
+from db.errors import MigrationBlocked, NotFound
 from ops.house import HouseError
 from ops.processes import StackError
+from ops.telling import advised
 from tasks.settings import SettingsError
 
 
@@ -33,6 +36,7 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry("ops.doctor", "Say what is wrong and how to mend it."),
     "keys": Entry("ops.keys", "Create, list, rotate and revoke API keys."),
     "audit": Entry("ops.audit", "Show who made keys, moved versions, erased entities or changed webhooks and schedules, of every tenant."),
+    "top": Entry("ops.top", "Show queues and jobs live; `q` leaves."),
     "models": Entry("ops.models", "Show which models schedules let expect, and which of them are missing or too old, of every tenant."),
     "jobs": Entry("ops.jobs", "List, show, retry and cancel jobs, those of every tenant."),
     "webhooks": Entry("ops.webhooks", "List webhooks and their deliveries, and send one again."),
@@ -58,6 +62,7 @@ COMMANDS: Mapping[str, Entry] = {
     "dispatcher": Entry("ops.run", "Ring the workers for due jobs, and reconcile."),
     "worker": Entry("ops.run", "Work on jobs: `interactive` serves predictions, what-if and batches, `train` serves trainings."),
     "flower": Entry("ops.run", "Serve Flower, read-only and behind a password."),
+    "completion": Entry("ops.completion", "Print the script that completes commands and options in SHELL."),
     "healthcheck": Entry("ops.healthcheck", "Ask a process of this machine whether it does its work."),
 }
 
@@ -77,6 +82,11 @@ class Commands(click.Group):
         assert isinstance(found, click.Command)
         return found
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names as the list has them: a Tab imports nothing."""
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=entry.sentence) for name, entry in COMMANDS.items() if name.startswith(incomplete)] + options
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.sentence) for name, entry in COMMANDS.items()])
@@ -87,6 +97,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (SettingsError, StackError, HouseError, MigrationBlocked) as error:
             raise click.ClickException(str(error)) from error
+        except NotFound as error:
+            raise click.ClickException(advised(error)) from error
+        except redis.RedisError as error:
+            raise click.ClickException(f"Redis does not answer: {error}. `fleetcast doctor` says what is wrong.") from error
         except OperationalError as error:
             first = str(error.orig).splitlines()[0]
             raise click.ClickException(f"Postgres does not answer: {first}. `fleetcast doctor` says what is wrong.") from error

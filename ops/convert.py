@@ -20,6 +20,7 @@ from ml.errors import SpecInvalid, WeightsInvalid
 from ml.shapes import declared, input_width
 from ml.shelf import MANIFEST, WEIGHTS, to_json, zipped
 from ml.spec import ModelSpec
+from ops.telling import as_json_option, tell
 
 #: Under which a checkpoint keeps its state dict, where it holds an optimiser's and more besides.
 NESTED = ("state_dict", "model_state_dict", "model")
@@ -43,7 +44,8 @@ _TRUTH = (
 @click.option("--spec", "spec_file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON of its spec.")
 @click.option("--to", "target", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The zip to write.")
 @click.option("--trust-pickle", is_flag=True, help="Say that the maker of FILE may run code here.")
-def convert_command(file: Path, spec_file: Path, target: Path, trust_pickle: bool) -> None:
+@as_json_option
+def convert_command(file: Path, spec_file: Path, target: Path, trust_pickle: bool, as_json: bool) -> None:
     """Turn FILE, a PyTorch state dict, into a zip that can be imported as a base.
 
     Its tensors have the names of our networks, or those of a textbook module: `lstm.weight_ih_l0` … and `fc.weight`, `fc.bias`.
@@ -58,8 +60,9 @@ def convert_command(file: Path, spec_file: Path, target: Path, trust_pickle: boo
     except WeightsInvalid as error:
         raise click.ClickException(f"{file}: {error.detail}") from error
     target.write_bytes(zipped({WEIGHTS: content, MANIFEST: to_json({"spec": spec.as_dict()})}, target.stem))
-    click.echo(f"{target}: {len(tensors)} tensors, {sum(tensor.numel() for tensor in tensors.values()):,} numbers.")
-    click.echo(_TRUTH)
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    told = {"file": target, "tensors": len(tensors), "numbers": numbers}
+    tell(told, f"{target}: {len(tensors)} tensors, {numbers:,} numbers.\n{_TRUTH}", as_json=as_json)
 
 
 def _spec(file: Path) -> ModelSpec:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import click
 import redis
@@ -19,6 +19,7 @@ from db.session import Sessions, make_engine, make_sessions
 from ops import children
 from ops.house import House, folder_option, place, read
 from ops.processes import command_line
+from ops.telling import as_json_option, tell_rows
 from tasks.settings import Settings, load
 
 #: Below so many free bytes a training may fail to store its artefact.
@@ -41,12 +42,12 @@ class Finding:
 
 @click.command()
 @folder_option
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 def doctor_command(folder: Path | None, as_json: bool) -> None:
     """Say what is wrong and how to mend it. Ends with 1 when something is."""
     found = list(examine(load(), place(folder)))
     if as_json:
-        click.echo(json.dumps([vars(finding) for finding in found], indent=1))
+        tell_rows([vars(finding) for finding in found], "", as_json=True)
     else:
         for finding in found:
             mark = click.style("well", fg="green") if finding.well else click.style("ill ", fg="red")
@@ -57,9 +58,24 @@ def doctor_command(folder: Path | None, as_json: bool) -> None:
 
 @click.command()
 @click.option("--env", "as_env", is_flag=True, help="As a file of variables: this is .env.example.")
-def settings_command(as_env: bool) -> None:
+@as_json_option
+def settings_command(as_env: bool, as_json: bool) -> None:
     """Show every setting: its variable, its default, and why."""
-    click.echo(settings_env() if as_env else settings_table())
+    if as_json:
+        tell_rows([_setting(field) for field in fields(Settings)], "", as_json=True)
+    else:
+        click.echo(settings_env() if as_env else settings_table())
+
+
+def _setting(field: Field[Any]) -> dict[str, Any]:
+    also = list(field.metadata["variables"])
+    return {
+        "variable": field.name.upper(),
+        "also": also,
+        "default": field.default,
+        "secret": field.metadata["secret"],
+        "why": field.metadata["why"],
+    }
 
 
 def settings_table() -> str:

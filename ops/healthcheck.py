@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from db.session import make_engine
+from ops.telling import as_json_option, tell
 from tasks.jobs import SERVES
 from tasks.queue import make_celery
 from tasks.settings import Settings, load
@@ -37,10 +38,11 @@ class Ill(click.ClickException):
 
 @click.command()
 @click.argument("process", type=click.Choice(["web", "dispatcher", *sorted(SERVES), "flower"]))
-def healthcheck_command(process: str) -> None:
+@as_json_option
+def healthcheck_command(process: str, as_json: bool) -> None:
     """Ask a process of this machine whether it does its work. Ends with 1 when it does not."""
     CHECKS[process](load())
-    click.echo(f"{process} is well.")
+    tell({"process": process, "well": True}, f"{process} is well.", as_json=as_json)
 
 
 def web(settings: Settings) -> None:

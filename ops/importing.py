@@ -11,12 +11,12 @@ import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from db import observations
-from db.errors import NotFound
 from db.session import Sessions
 from db.tenants import find_tenant
 from ops import files, frames
 from ops.frames import Reading
 from ops.house import database, folder_option
+from ops.telling import as_json_option, progress, tell
 
 #: Rows of one transaction: large enough that COPY sets the pace, small enough that a broken import loses little.
 CHUNK = 50_000
@@ -29,6 +29,7 @@ CHUNK = 50_000
 @click.option("--time", default=None, help="Column of times. Default: found by its name.")
 @click.option("--map", "mapped", metavar="COLUMN=CHANNEL", multiple=True, help="Read this column as this channel, and no others.")
 @click.option("--entity-from-filename", is_flag=True, help="Each file is one entity, named after it.")
+@as_json_option
 @folder_option
 def import_command(
     paths: tuple[Path, ...],
@@ -37,6 +38,7 @@ def import_command(
     time: str | None,
     mapped: tuple[str, ...],
     entity_from_filename: bool,
+    as_json: bool,
     folder: Path | None,
 ) -> None:
     """Take in files or folders (CSV or Parquet; long or wide).
@@ -48,10 +50,13 @@ def import_command(
     found = list(_files(paths))
     with database(folder, "fleetcast-import") as (sessions, _):
         taken = _Taken(sessions, _tenant(sessions, tenant))
-        with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()) as bar:
+        with progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()) as bar:
             for file in found:
                 _send(taken, file, reading, bar)
-    click.echo(f"{taken.rows:,} rows of {len(taken.entities):,} entities, channels {', '.join(sorted(taken.channels))}.")
+    channels = sorted(taken.channels)
+    told = {"rows": taken.rows, "entities": len(taken.entities), "channels": channels}
+    sentence = f"{taken.rows:,} rows of {len(taken.entities):,} entities, channels {', '.join(channels)}."
+    tell(told, sentence, as_json=as_json)
 
 
 def _reading(entity: str | None, time: str | None, mapped: Sequence[str], by_file: bool) -> Reading:
@@ -78,10 +83,7 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _tenant(sessions: Sessions, name: str) -> str:
     with sessions() as session:
-        try:
-            return find_tenant(session, name).id
-        except NotFound as error:
-            raise click.ClickException(f"{error} `fleetcast keys create {name}` makes it.") from error
+        return find_tenant(session, name).id
 
 
 @dataclass

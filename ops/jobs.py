@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db import ledger, tenants
-from db.errors import NotFound, StoreError
+from db.errors import NotFound
 from db.models import CANCELLED, FAILED, TERMINAL, UNFINISHED, Job, Tenant
 from ops import pages
 from ops.asking import asking
 from ops.durations import DURATION
 from ops.house import database, folder_option
+from ops.telling import NEXT, Undone, as_json_option, put, tell_each
 from tasks import problems, status, submit
 from tasks.jobs import QUEUES
 from tasks.runtime import Runtime
@@ -31,7 +32,6 @@ MOST_LISTED = 10_000
 #: What one `retry --failed` takes up at most: a wrong guess at the cause should cost minutes of work, not days.
 MOST_RETRIED = 1_000
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 tenant_option = click.option("--tenant", default=None, help="Whose, by name. Default: everybody's.")
 kind_option = click.option("--kind", default=None, help="As `train` or `predict`.")
 queue_option = click.option("--queue", type=click.Choice(QUEUES), default=None, help="Of this queue.")
@@ -72,7 +72,7 @@ def ls(tenant: str | None, entity: str | None, items: bool, limit: int, as_json:
         for job, name, document in found:
             click.echo(json.dumps(document | {"label": job.label, "tenant_name": name}))
     else:
-        pages.put(pages.listing(found, now) if found else "No such jobs.")
+        put(pages.listing(found, now) if found else "No such jobs.")
 
 
 @jobs_command.command()
@@ -82,7 +82,7 @@ def ls(tenant: str | None, entity: str | None, items: bool, limit: int, as_json:
 def show(job_id: str, as_json: bool, folder: Path | None) -> None:
     """All that is known of one job: how it stands, what was asked, every try, who holds it, why it failed."""
     with database(folder, APPLICATION) as (sessions, settings), sessions() as session:
-        job = _found(session, job_id)
+        job = ledger.find(session, job_id)
         name = session.get_one(Tenant, job.tenant_id).name
         items = None if job.children is None else ledger.item_counts(session, job.id)
         document = status.document(settings, job, position=ledger.position(session, job), items=items)
@@ -90,22 +90,23 @@ def show(job_id: str, as_json: bool, folder: Path | None) -> None:
     if as_json:
         click.echo(json.dumps(document | pages.carriage(job, name, tries), indent=1))
     else:
-        pages.put(pages.page(job, name, document, now))
-        pages.put(pages.attempts(tries, now) if tries else "No try was made yet.")
+        put(pages.page(job, name, document, now))
+        put(pages.attempts(tries, now) if tries else "No try was made yet.")
         for title in ("spec", "progress", "warnings", "error"):
             if document[title]:
-                pages.put(f"{title}\n{json.dumps(document[title], indent=1, ensure_ascii=False)}")
+                put(f"{title}\n{json.dumps(document[title], indent=1, ensure_ascii=False)}")
 
 
 @jobs_command.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
+@as_json_option
 @folder_option
-def cancel(ids: tuple[str, ...], folder: Path | None) -> None:
+def cancel(ids: tuple[str, ...], as_json: bool, folder: Path | None) -> None:
     """Cancel jobs: at once while they wait, by asking their worker to stop while they run. Ends with 1 when one could not be."""
     if not ids:
         raise click.UsageError("Name the jobs; `fleetcast jobs ls` shows them.")
     with asking(folder, "jobs") as runtime:
-        _each(ids, lambda job_id: _cancel(runtime, job_id))
+        tell_each(ids, lambda job_id: _cancel(runtime, job_id), as_json=as_json)
 
 
 @jobs_command.command()
@@ -118,8 +119,9 @@ def cancel(ids: tuple[str, ...], folder: Path | None) -> None:
 @since_option
 @code_option
 @click.option("--yes", is_flag=True, help="Do not ask before many are retried.")
+@as_json_option
 @folder_option
-def retry(ids: tuple[str, ...], failed: bool, tenant: str | None, yes: bool, folder: Path | None, **narrow: Any) -> None:
+def retry(ids: tuple[str, ...], failed: bool, tenant: str | None, yes: bool, as_json: bool, folder: Path | None, **narrow: Any) -> None:
     """Ask for failed or cancelled jobs again, each as a new job. Ends with 1 when one could not be.
 
     Of a batch that is named, its items that did not succeed are asked for. With `--failed` and what narrows it, such items are found by
@@ -133,8 +135,10 @@ def retry(ids: tuple[str, ...], failed: bool, tenant: str | None, yes: bool, fol
             with runtime.sessions() as session:
                 sought = ledger.Sought(tenant_id=owner(session, tenant), state=FAILED, not_retried=True, **narrow)
                 found = ledger.survey(session, sought, MOST_RETRIED)
+            if not found and not as_json:
+                click.echo("No such failed jobs.")
             ids = _agreed(found, yes=yes)
-        _each(ids, lambda job_id: _retry(runtime, job_id))
+        tell_each(ids, lambda job_id: _retry(runtime, job_id), as_json=as_json)
 
 
 def _cancel(runtime: Runtime, job_id: str) -> str:
@@ -159,27 +163,9 @@ def _retry(runtime: Runtime, job_id: str) -> str:
     return f"again as {new.id}" if new.retry_of == job_id else f"the same is under way already as {new.id}"
 
 
-class Undone(Exception):
-    """A job was left as it is; the words say why."""
-
-
-def _each(ids: Iterable[str], action: Callable[[str], str]) -> None:
-    """Do it to each job and say what came of it. Exits with 1 when one could not be done."""
-    undone = 0
-    for job_id in dict.fromkeys(ids):
-        try:
-            click.echo(f"{job_id}  {action(job_id)}")
-        except (Undone, StoreError) as error:
-            undone += 1
-            click.echo(f"{job_id}  not done: {error}", err=True)
-    if undone:
-        raise SystemExit(1)
-
-
 def _agreed(found: Sequence[tuple[Job, str]], *, yes: bool) -> tuple[str, ...]:
     """The jobs, oldest first, once the operator has seen how many they are."""
     if not found:
-        click.echo("No such failed jobs.")
         return ()
     kinds = Counter(f"{name}: {job.kind} failed with {(job.error or {}).get('code')}" for job, name in found)
     for line, count in kinds.most_common():
@@ -198,14 +184,7 @@ def owner(session: Session, name: str | None) -> str | None:
         return tenants.find_tenant(session, name).id
     except NotFound as error:
         known = ", ".join(tenant.name for tenant in tenants.list_tenants(session)) or "none yet"
-        raise click.ClickException(f"{error} Those there are: {known}.") from error
-
-
-def _found(session: Session, job_id: str) -> Job:
-    try:
-        return ledger.find(session, job_id)
-    except NotFound as error:
-        raise click.ClickException(f"{error} `fleetcast jobs ls` shows those there are; what ended long ago is purged.") from error
+        raise click.ClickException(f"{error} Those there are: {known}. {NEXT['tenant'].format(name=name)}") from error
 
 
 def now_by_postgres(session: Session) -> datetime:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.table import Column, Table
 
 from db import expected
 from db.expected import MISSING, OLD, PRESENT, STATES, Expected
-from ops import pages
 from ops.asking import asking
 from ops.durations import short
 from ops.house import folder_option
-from ops.jobs import MOST_LISTED, as_json_option, owner, tenant_option
+from ops.jobs import MOST_LISTED, owner, tenant_option
+from ops.telling import as_json_option, tell_rows
 from tasks.expected import promises
 
 
@@ -36,19 +33,14 @@ def models_command(tenant: str | None, state: str | None, limit: int, as_json: b
         told = promises(session, runtime)
         found = expected.survey(session, told, states=states, tenant_id=owner(session, tenant), limit=limit)
         counted = expected.count(session, told)
-    if as_json:
-        for each in found:
-            click.echo(json.dumps(asdict(each)))
-        return
     total = sum(counted.values())
-    click.echo(f"{total} expected, of all tenants: {counted[PRESENT]} present, {counted[OLD]} too old, {counted[MISSING]} missing.")
+    if not as_json:
+        click.echo(f"{total} expected, of all tenants: {counted[PRESENT]} present, {counted[OLD]} too old, {counted[MISSING]} missing.")
     if found:
-        pages.put(_listing(found))
+        tell_rows([asdict(each) if as_json else _line(each) for each in found], "", as_json=as_json)
 
 
-def _listing(found: Sequence[Expected]) -> Table:
-    table = Table("state", "tenant", "entity", "kind", "model", "age", "at most", Column("schedule", no_wrap=True))
-    for each in found:
-        age, oldest = ("–" if seconds is None else short(seconds) for seconds in (each.age_s, each.oldest_s))
-        table.add_row(each.state, each.tenant, each.entity, each.kind, each.name, age, oldest, each.schedule_id)
-    return table
+def _line(each: Expected) -> dict[str, str]:
+    age, oldest = ("–" if seconds is None else short(seconds) for seconds in (each.age_s, each.oldest_s))
+    about = {"state": each.state, "tenant": each.tenant, "entity": each.entity, "kind": each.kind, "model": each.name}
+    return about | {"age": age, "at most": oldest, "schedule": each.schedule_id}

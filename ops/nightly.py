@@ -5,7 +5,6 @@ It asks as the API does, and workers do the work. What it asks for is known by t
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -29,6 +27,7 @@ from ops import summary
 from ops.asking import asking
 from ops.durations import DURATION
 from ops.house import folder_option
+from ops.telling import advised, as_json_option, progress, tell
 from tasks import sinks, sources, submit
 from tasks.jobs import digest
 from tasks.orders import BASE, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
@@ -132,7 +131,7 @@ class Night:
     def _ended(self, job: Job, what: str) -> Job:
         """Wait for a job, with a bar of its items. Postgres may be away for a while."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True)) as bar:
+        with progress(*columns) as bar:
             task = bar.add_task(what, total=job.children or 1)
             while True:
                 try:
@@ -178,7 +177,7 @@ def _done(counts: Mapping[str, int]) -> int:
 @click.option("--epochs", type=click.IntRange(1), default=None, help="Of each training. Default: the recipe's.")
 @click.option("--again", is_flag=True, help="Do what was done today already once more.")
 @click.option("--wait", type=DURATION, default="12h", show_default=True, help="Give up waiting after so long, as 90m or 12h.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 @folder_option
 def run_command(tenant: str, as_json: bool, folder: Path | None, **asked: Any) -> None:
     """Train every entity by RECIPE, from its base where there is one, and forecast it into a sink: a night's work in one command.
@@ -195,9 +194,9 @@ def run_command(tenant: str, as_json: bool, folder: Path | None, **asked: Any) -
             trained = night.train()
             predicted = night.predict(night.served(trained))
         except (ModelError, StoreError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(advised(error)) from error
     told = summary.of(night.recipe, night.names, night.base, night.sink, trained, predicted, time.monotonic() - begun)
-    click.echo(json.dumps(told) if as_json else summary.text(told))
+    tell(told, summary.text(told), as_json=as_json)
     if not told["succeeded"]:
         raise SystemExit(1)
 

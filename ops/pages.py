@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from db.models import Attempt, Job
 from ops.durations import short
+from ops.telling import fitting
 
-#: Of `job_` and a ULID.
-ID_WIDTH = 30
-#: Columns that are cut short where a line does not fit, how far, and the space between columns.
-YIELDING = ("tenant", "kind", "label", "code")
-LEAST, GAP = 4, 2
 NUMBERS = ("try", "age", "ran")
-#: Where there is no terminal nothing is cut: a program reads.
-UNBOUNDED = 10_000
+#: What other commands ask for, and what is short.
+WHOLE = ("id", "state")
 
 
 def listing(found: Sequence[tuple[Job, str, dict[str, Any]]], now: datetime) -> Table:
-    """What does not fit the terminal is cut short; never the id, which the other commands ask for. Empty columns are left out."""
-    rows = [_line(*each, now) for each in found]
-    told = [name for name in rows[0] if any(row[name] for row in rows)]
-    needed = {name: max(len(name), *(len(row[name]) for row in rows)) for name in told}
-    yielding = {name: needed[name] for name in told if name in YIELDING}
-    fixed = sum(needed.values()) - sum(yielding.values()) + GAP * (len(told) - 1)
-    widths = needed | _shared(yielding, terminal_width() - fixed)
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
-    for name, width in widths.items():
-        column = Column(name, no_wrap=True, overflow="ellipsis", max_width=width, min_width=min(width, ID_WIDTH))
-        column.justify = "right" if name in NUMBERS else "left"
-        table.columns.append(column)
-    for row in rows:
-        table.add_row(*(row[name] for name in told))
-    return table
+    return fitting([_line(*each, now) for each in found], whole=WHOLE, numbers=NUMBERS)
 
 
 def _line(job: Job, tenant: str, document: dict[str, Any], now: datetime) -> dict[str, str]:
@@ -53,13 +33,6 @@ def _line(job: Job, tenant: str, document: dict[str, Any], now: datetime) -> dic
         "ran": _ran(job.started_at, job.finished_at, now),
         "code": (job.error or {}).get("code", ""),
     }
-
-
-def _shared(widths: dict[str, int], room: int) -> dict[str, int]:
-    """The widest give way first, none below LEAST."""
-    while sum(widths.values()) > room and max(widths.values()) > LEAST:
-        widths[max(widths, key=lambda name: widths[name])] -= 1
-    return widths
 
 
 def _ran(started: datetime | None, ended: datetime | None, now: datetime) -> str:
@@ -134,12 +107,3 @@ def carriage(job: Job, tenant: str, tries: Sequence[Attempt]) -> dict[str, Any]:
     plain = ("label", "crashes", "priority", "dispatch_no", "lease_owner", "fence", "cancel_requested", "drain_requested")
     told = {name: getattr(job, name) for name in plain} | {name: at and at.isoformat() for name, at in stamps.items()}
     return told | {"tenant_name": tenant, "attempts": [attempt(each) for each in tries]}
-
-
-def put(told: Table | str) -> None:
-    """Names are people's own: nothing in them is markup."""
-    Console(markup=False, emoji=False, highlight=False, soft_wrap=isinstance(told, str), width=terminal_width()).print(told)
-
-
-def terminal_width() -> int:
-    return shutil.get_terminal_size((UNBOUNDED, 0)).columns

@@ -13,11 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from db import migrate
 from db.session import make_engine
 from ops.house import HouseError, folder_option, served, write_private
+from ops.telling import as_json_option, progress, tell
 from tasks import logs
 from tasks.dispatcher import Dispatcher
 from tasks.jobs import SERVES
@@ -39,17 +42,31 @@ FLOWER_CONF = Path(__file__).with_name("flower_conf.py")
 
 
 @click.command()
+@as_json_option
 @folder_option
-def migrate_command(folder: Path | None) -> None:
+def migrate_command(as_json: bool, folder: Path | None) -> None:
     """Bring Postgres to the schema of this version."""
     engine = make_engine(served(folder).database_url, application="fleetcast-migrate")
     try:
-        migrate.upgrade(engine)
-        ahead = migrate.standing(engine) is migrate.Standing.AHEAD
+        with progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as bar:
+            _migrated(engine, bar)
+        standing = migrate.standing(engine)
     finally:
         engine.dispose()
     newer = "A newer version migrated the database; this one runs beside it and leaves it as it is."
-    click.echo(newer if ahead else "The database is at the newest migration.")
+    sentence = newer if standing is migrate.Standing.AHEAD else "The database is at the newest migration."
+    tell({"standing": standing.value}, sentence, as_json=as_json)
+
+
+def _migrated(engine: Engine, bar: Progress) -> None:
+    """Each migration is a transaction of its own, so they can be counted."""
+    missing = migrate.missing(engine)
+    task = bar.add_task("migrations", total=len(missing))
+    for revision in missing:
+        bar.update(task, description=f"migration {revision}")
+        migrate.upgrade(engine, revision)
+        bar.advance(task)
+    migrate.upgrade(engine)
 
 
 @click.command()

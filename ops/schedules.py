@@ -10,16 +10,14 @@ from typing import Any
 
 import click
 from rich.table import Table
-from sqlalchemy.orm import Session
 
 from db import schedules
-from db.errors import NotFound, StoreError
 from db.models import Schedule, ScheduleRun, Tenant
-from ops import pages
 from ops.asking import asking
 from ops.durations import short
 from ops.house import database, folder_option
-from ops.jobs import MOST_LISTED, as_json_option, now_by_postgres, owner, tenant_option
+from ops.jobs import MOST_LISTED, now_by_postgres, owner, tenant_option
+from ops.telling import Undone, as_json_option, fitting, put, tell_each
 from tasks import schedules as planning
 from tasks.runtime import Runtime
 
@@ -48,7 +46,7 @@ def ls(tenant: str | None, limit: int, as_json: bool, folder: Path | None) -> No
         for row, name in found:
             click.echo(json.dumps(_told(row, name)))
     else:
-        pages.put(_listing(found, now) if found else "No such schedules.")
+        put(_listing(found, now) if found else "No such schedules.")
 
 
 @schedules_command.command()
@@ -58,45 +56,48 @@ def ls(tenant: str | None, limit: int, as_json: bool, folder: Path | None) -> No
 def show(schedule_id: str, as_json: bool, folder: Path | None) -> None:
     """All that is known of one schedule, and what became of its last runs."""
     with database(folder, APPLICATION) as (sessions, _), sessions() as session:
-        row = _found(session, schedule_id)
+        row = schedules.find(session, schedule_id)
         name, last = session.get_one(Tenant, row.tenant_id).name, schedules.runs(session, row, limit=SHOWN)
         now = now_by_postgres(session)
     if as_json:
         click.echo(json.dumps(_told(row, name) | {"runs": [_told_run(run) for run in last]}, indent=1))
     else:
-        pages.put(_listing([(row, name)], now))
-        pages.put(json.dumps({"order": row.job_order, "selector": row.selector, "when": row.conditions}, indent=1, ensure_ascii=False))
-        pages.put(_runs(last) if last else "It has not run yet.")
+        put(_listing([(row, name)], now))
+        put(json.dumps({"order": row.job_order, "selector": row.selector, "when": row.conditions}, indent=1, ensure_ascii=False))
+        put(_runs(last) if last else "It has not run yet.")
 
 
 @schedules_command.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@as_json_option
 @folder_option
-def pause(ids: tuple[str, ...], folder: Path | None) -> None:
+def pause(ids: tuple[str, ...], as_json: bool, folder: Path | None) -> None:
     """Let schedules rest until they are resumed. Ends with 1 when one could not be."""
-    _each(folder, ids, lambda runtime, row: _planned(planning.pause(runtime, row.tenant_id, row.id, paused=True)))
+    _each(folder, ids, lambda runtime, row: _planned(planning.pause(runtime, row.tenant_id, row.id, paused=True)), as_json=as_json)
 
 
 @schedules_command.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@as_json_option
 @folder_option
-def resume(ids: tuple[str, ...], folder: Path | None) -> None:
+def resume(ids: tuple[str, ...], as_json: bool, folder: Path | None) -> None:
     """Let schedules go on with the first run due from now on. Ends with 1 when one could not be."""
-    _each(folder, ids, lambda runtime, row: _planned(planning.pause(runtime, row.tenant_id, row.id, paused=False)))
+    _each(folder, ids, lambda runtime, row: _planned(planning.pause(runtime, row.tenant_id, row.id, paused=False)), as_json=as_json)
 
 
 @schedules_command.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@as_json_option
 @folder_option
-def fire(ids: tuple[str, ...], folder: Path | None) -> None:
+def fire(ids: tuple[str, ...], as_json: bool, folder: Path | None) -> None:
     """One run now, besides those that are planned, also of what is paused. Ends with 1 when one could not be."""
-    _each(folder, ids, _fire)
+    _each(folder, ids, _fire, as_json=as_json)
 
 
 def _fire(runtime: Runtime, row: Schedule) -> str:
     outcome = planning.fire_now(runtime, row.tenant_id, row.id)
     if outcome.state == planning.FAILED:
-        raise click.ClickException(f"{outcome.reason}: {(outcome.error or {}).get('detail', '')}")
+        raise Undone(f"{outcome.reason}: {(outcome.error or {}).get('detail', '')}")
     return f"{outcome.state} {outcome.job_id or outcome.reason}"
 
 
@@ -104,35 +105,25 @@ def _planned(row: Schedule) -> str:
     return "paused" if row.next_at is None else f"next run {row.next_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _each(folder: Path | None, ids: Iterable[str], action: Callable[[Runtime, Schedule], str]) -> None:
-    """Do it to each schedule and say what came of it. Exits with 1 when one could not be done."""
-    undone = 0
+def _each(folder: Path | None, ids: Iterable[str], action: Callable[[Runtime, Schedule], str], *, as_json: bool) -> None:
     with asking(folder, "schedules") as runtime:
-        for schedule_id in dict.fromkeys(ids):
-            try:
-                with runtime.sessions() as session:
-                    row = schedules.find(session, schedule_id)
-                click.echo(f"{schedule_id}  {action(runtime, row)}")
-            except (StoreError, click.ClickException) as error:
-                undone += 1
-                click.echo(f"{schedule_id}  not done: {error}", err=True)
-    if undone:
-        raise SystemExit(1)
 
+        def done(schedule_id: str) -> str:
+            with runtime.sessions() as session:
+                row = schedules.find(session, schedule_id)
+            return action(runtime, row)
 
-def _found(session: Session, schedule_id: str) -> Schedule:
-    try:
-        return schedules.find(session, schedule_id)
-    except NotFound as error:
-        raise click.ClickException(f"{error} `fleetcast schedules ls` shows those there are.") from error
+        tell_each(ids, done, as_json=as_json)
 
 
 def _listing(found: Sequence[tuple[Schedule, str]], now: datetime) -> Table:
-    table = Table("id", "tenant", "name", "kind", "when", "next run (UTC)", "behind", box=None, pad_edge=False)
-    for row, tenant in found:
-        when = f"{row.cron or 'every ' + short(row.every_s or 0)} {row.time_zone}"
-        table.add_row(row.id, tenant, row.name, row.kind, when, _planned(row).removeprefix("next run "), _behind(row, now))
-    return table
+    return fitting([_line(*each, now) for each in found])
+
+
+def _line(row: Schedule, tenant: str, now: datetime) -> dict[str, str]:
+    when = f"{row.cron or 'every ' + short(row.every_s or 0)} {row.time_zone}"
+    about = {"id": row.id, "tenant": tenant, "name": row.name, "kind": row.kind, "when": when}
+    return about | {"next run (UTC)": _planned(row).removeprefix("next run "), "behind": _behind(row, now)}
 
 
 def _behind(row: Schedule, now: datetime) -> str:
@@ -140,11 +131,13 @@ def _behind(row: Schedule, now: datetime) -> str:
 
 
 def _runs(found: Sequence[ScheduleRun]) -> Table:
-    table = Table("due (UTC)", "state", "reason", "job", "entities", "due", "passed over", box=None, pad_edge=False)
-    for run in found:
-        counted = ("" if number is None else str(number) for number in (run.entities, run.due))
-        table.add_row(f"{run.due_at:%Y-%m-%d %H:%M:%S}", run.state, run.reason or "", run.job_id or "", *counted, str(run.passed_over))
-    return table
+    return fitting([_run(run) for run in found], whole=("job",))
+
+
+def _run(run: ScheduleRun) -> dict[str, str]:
+    about = {"due (UTC)": f"{run.due_at:%Y-%m-%d %H:%M:%S}", "state": run.state, "reason": run.reason or "", "job": run.job_id or ""}
+    counts = {"entities": run.entities, "due": run.due, "passed over": run.passed_over}
+    return about | {name: "" if number is None else str(number) for name, number in counts.items()}
 
 
 def _told(row: Schedule, tenant: str) -> dict[str, Any]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 
 import click
-from rich.table import Table
 
 from db.errors import StoreError
 from db.sinks.catalogue import Sink
 from db.sinks.writer import Writer, open_writer
-from ops import pages
+from ops.telling import as_json_option, tell, tell_rows
 from tasks.runtime import read_sinks
 from tasks.settings import load
 
@@ -23,33 +21,28 @@ def sinks_command() -> None:
 
 
 @sinks_command.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 def ls(as_json: bool) -> None:
     """The sinks of SINKS_FILE. Nothing is opened."""
     found = [_told(sink) for sink in _sinks().values()]
-    if as_json:
-        click.echo(json.dumps(found))
-    elif not found:
-        click.echo("No sinks: SINKS_FILE names none.")
-    else:
-        table = Table(*found[0], box=None, pad_edge=False)
-        for sink in found:
-            table.add_row(*(value or "any" for value in sink.values()))
-        pages.put(table)
+    told = found if as_json else [{name: value or "any" for name, value in sink.items()} for sink in found]
+    tell_rows(told, "No sinks: SINKS_FILE names none.", as_json=as_json)
 
 
 @sinks_command.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-def check(names: tuple[str, ...]) -> None:
+@as_json_option
+def check(names: tuple[str, ...], as_json: bool) -> None:
     """Reach the sinks, and try every statement of a write on no rows. Ends with 1 when one would not take a forecast."""
-    known, wrong = _sinks(), 0
-    for name in names or known:
-        try:
-            click.echo(f"{name}  takes forecasts: {_tried(_named(known, name))}")
-        except StoreError as error:
-            wrong += 1
-            click.echo(f"{name}  {error}{_cause(error)}", err=True)
-    if wrong:
+    known = _sinks()
+    sought = [_named(known, name) for name in names or known]
+    tried = {sink.name: _tried(sink) for sink in sought}
+    for name, (well, told) in tried.items():
+        if as_json:
+            tell({"name": name, "well": well, "told": told}, "", as_json=True)
+        else:
+            click.echo(f"{name}  {told}", err=not well)
+    if not all(well for well, _ in tried.values()):
         raise SystemExit(1)
 
 
@@ -71,7 +64,7 @@ def _sinks() -> Mapping[str, Sink]:
 
 def _named(known: Mapping[str, Sink], name: str) -> Sink:
     if name not in known:
-        raise click.ClickException(f"No sink {name!r}. SINKS_FILE names: {', '.join(known) or 'none'}.")
+        raise click.ClickException(f"No sink {name!r}. SINKS_FILE names: {', '.join(known) or 'none'}. `fleetcast sinks ls` shows more.")
     return known[name]
 
 
@@ -80,14 +73,23 @@ def _told(sink: Sink) -> dict[str, str | None]:
     return {"name": sink.name, "schema": sink.schema, "forecasts": sink.forecasts.name, "models": sink.models.name} | whose
 
 
-def _tried(sink: Sink) -> str:
-    writer: Writer = open_writer(sink)
+def _tried(sink: Sink) -> tuple[bool, str]:
+    """Whether it would take a forecast, and what was seen."""
     begun = time.perf_counter()
     try:
+        dialect = _checked(sink)
+    except StoreError as error:
+        return False, f"{error}{_cause(error)}"
+    return True, f"takes forecasts: {dialect}, {1000 * (time.perf_counter() - begun):.0f} ms"
+
+
+def _checked(sink: Sink) -> str:
+    writer: Writer = open_writer(sink)
+    try:
         writer.check()
+        return str(writer.engine.dialect.name)
     finally:
         writer.close()
-    return f"{writer.engine.dialect.name}, {1000 * (time.perf_counter() - begun):.0f} ms"
 
 
 def _cause(error: StoreError) -> str:

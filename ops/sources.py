@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Column, Table
 
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
+from db.sources.catalogue import Config
 from db.sources.opened import Sources
 from db.sources.source import Whom
+from ops.telling import as_json_option, tell, tell_rows
 from tasks.runtime import open_sources
 from tasks.settings import load
 
@@ -25,27 +26,38 @@ def sources_command() -> None:
 
 
 @sources_command.command(name="ls")
-def list_sources() -> None:
+@as_json_option
+def list_sources(as_json: bool) -> None:
     """The sources and who may read them. None of them is asked."""
-    table = Table(Column("name", no_wrap=True), "kind", "tenants", "channels", "fresh", "lag limit")
-    for name, config in sorted(_sources().configs.items()):
-        limit = f"{config.lag_limit_s:g} s" if config.lag_limit_s else "–"
-        table.add_row(name, config.kind, " ".join(config.tenants), " ".join(config.channels), f"{config.fresh_s:g} s", limit)
-    Console(markup=False, emoji=False).print(table)
+    line = _of_program if as_json else _of_person
+    found = [line(name, config) for name, config in sorted(_sources().configs.items())]
+    tell_rows(found, "No sources: SOURCES_FILE names none.", as_json=as_json)
+
+
+def _of_program(name: str, config: Config) -> dict[str, Any]:
+    limits = {"fresh_s": config.fresh_s, "lag_limit_s": config.lag_limit_s}
+    return {"name": name, "kind": config.kind, "tenants": list(config.tenants), "channels": list(config.channels), **limits}
+
+
+def _of_person(name: str, config: Config) -> dict[str, Any]:
+    limits = {"fresh": f"{config.fresh_s:g} s", "lag limit": f"{config.lag_limit_s:g} s" if config.lag_limit_s else "–"}
+    return {"name": name, "kind": config.kind, "tenants": config.tenants, "channels": list(config.channels), **limits}
 
 
 @sources_command.command()
 @click.argument("name")
 @click.option("--entity", help="Count its rows; otherwise some entities are named.")
 @click.option("--tenant", default="development", show_default=True, help="Whose rows, where the source tells tenants apart.")
-def check(name: str, entity: str | None, tenant: str) -> None:
+@as_json_option
+def check(name: str, entity: str | None, tenant: str, as_json: bool) -> None:
     """Ask the source NAME: whether it answers, how far behind it is, and what it has of an entity. Exit status 1 if it cannot be read."""
     sources = _sources()
     if name not in sources.configs:
-        raise click.ClickException(f"No source {name!r} in SOURCES_FILE; it has: {', '.join(sorted(sources.configs)) or 'none'}.")
+        known = ", ".join(sorted(sources.configs)) or "none"
+        raise click.ClickException(f"No source {name!r} in SOURCES_FILE; it has: {known}. `fleetcast sources ls` shows more.")
     try:
-        for line in _told(sources, name, entity, tenant):
-            click.echo(line)
+        lines = list(_told(sources, name, entity, tenant))
+        tell({"name": name, "well": True, "told": lines}, "\n".join(lines), as_json=as_json)
     except (SourceUnavailable, SourceUnreadable) as error:
         raise click.ClickException(f"{error} {error.__cause__ or ''}".strip()) from error
     finally:

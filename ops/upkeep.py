@@ -11,31 +11,37 @@ import click
 
 from ops import children, up
 from ops.house import House, folder_option, place, read
+from ops.telling import as_json_option, tell
 from tasks.settings import load
 
 
 @click.command()
 @folder_option
 @click.option("--detach", is_flag=True, help="Return once it answers, and leave it running.")
-def up_command(folder: Path | None, detach: bool) -> None:
+@as_json_option
+def up_command(folder: Path | None, detach: bool, as_json: bool) -> None:
     """Start everything: servers when none are given, migrations, API, dispatcher, workers, Flower."""
+    if as_json and not detach:
+        raise click.UsageError("--json tells how to reach what goes on running: say --detach, too.")
     if detach:
-        _tell(up.detach(load(), place(folder)))
-        click.echo("Running in the background. Stop it with `fleetcast down`.")
+        house = up.detach(load(), place(folder))
+        tell(asdict(house), f"{_sentences(house)}\nRunning in the background. Stop it with `fleetcast down`.", as_json=as_json)
     else:
         up.Supervisor(load(), place(folder), click.echo).run(_ready)
 
 
 @click.command()
 @folder_option
-def down_command(folder: Path | None) -> None:
+@as_json_option
+def down_command(folder: Path | None, as_json: bool) -> None:
     """Stop everything that `up` started."""
-    click.echo("Stopped." if up.down(place(folder)) else f"Nothing runs from {place(folder)}.")
+    ran = up.down(place(folder))
+    tell({"folder": place(folder), "stopped": ran}, "Stopped." if ran else f"Nothing runs from {place(folder)}.", as_json=as_json)
 
 
 @click.command()
 @folder_option
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 @click.option("--env", "as_env", is_flag=True, help="For the shell: FLEETCAST_URL and FLEETCAST_KEY.")
 def status_command(folder: Path | None, as_json: bool, as_env: bool) -> None:
     """Say what runs, and how to reach it."""
@@ -47,7 +53,7 @@ def status_command(folder: Path | None, as_json: bool, as_env: bool) -> None:
     elif as_env:
         click.echo(f"export FLEETCAST_URL={house.url} FLEETCAST_KEY={house.key}")
     else:
-        _tell(house)
+        click.echo(_sentences(house))
 
 
 def _absent(folder: Path) -> str:
@@ -57,17 +63,21 @@ def _absent(folder: Path) -> str:
     return f"Nothing runs from {folder}. Start it with `fleetcast up`."
 
 
-def _tell(house: House, *, openly: bool = True) -> None:
+def _sentences(house: House, *, openly: bool = True) -> str:
     elsewhere = "told by `fleetcast status`"
-    click.echo(f"API        {house.url}      (docs: {house.docs})")
-    click.echo(f"Dashboard  {house.url}/      (log in with the key)")
-    click.echo(f"key        {house.key if openly else elsewhere}")
-    click.echo(f"Flower     {house.flower}      (user {house.flower_user}, password {house.flower_password if openly else elsewhere})")
-    click.echo(f"folder     {house.folder}      (logs/, models/)")
-    click.echo("processes  " + ", ".join(f"{name} {pid}" for name, pid in house.pids.items()))
+    return "\n".join(
+        (
+            f"API        {house.url}      (docs: {house.docs})",
+            f"Dashboard  {house.url}/      (log in with the key)",
+            f"key        {house.key if openly else elsewhere}",
+            f"Flower     {house.flower}      (user {house.flower_user}, password {house.flower_password if openly else elsewhere})",
+            f"folder     {house.folder}      (logs/, models/)",
+            "processes  " + ", ".join(f"{name} {pid}" for name, pid in house.pids.items()),
+        )
+    )
 
 
 def _ready(house: House) -> None:
     """Where nobody looks on, what is said becomes a log, and a log holds no secrets."""
-    _tell(house, openly=sys.stdout.isatty())
+    click.echo(_sentences(house, openly=sys.stdout.isatty()))
     click.echo("Running. Ctrl-C stops everything.")

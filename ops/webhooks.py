@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Column, Table
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -17,7 +13,8 @@ from db import deliveries, webhooks
 from db.errors import StoreError
 from db.models import DELIVERED, FAILED, PENDING, Webhook
 from ops.house import database, folder_option
-from ops.jobs import as_json_option, owner, tenant_option
+from ops.jobs import owner, tenant_option
+from ops.telling import as_json_option, tell, tell_rows
 
 APPLICATION = "fleetcast-webhooks"
 
@@ -36,7 +33,7 @@ def ls(tenant: str | None, as_json: bool, folder: Path | None) -> None:
     columns = ("id", "url", "types", "created_at", "disabled_at", "disabled_reason")
     with database(folder, APPLICATION) as (sessions, _), sessions() as session:
         found = webhooks.survey(session, owner(session, tenant))
-    _put([{"tenant": name} | _told(webhook, columns) for webhook, name in found], as_json, "No webhooks.")
+    tell_rows([{"tenant": name} | _told(webhook, columns) for webhook, name in found], "No webhooks.", as_json=as_json)
 
 
 @webhooks_command.command(name="deliveries")
@@ -50,21 +47,22 @@ def list_deliveries(webhook_id: str, state: str | None, limit: int, as_json: boo
     columns = ("id", "type", "state", "attempt", "status_code", "error", "created_at", "tried_at", "next_at")
     with database(folder, APPLICATION) as (sessions, _), sessions() as session:
         found = deliveries.page(session, _webhook(session, webhook_id), state=state, limit=limit)
-    _put([_told(delivery, columns) for delivery in found], as_json, "No such deliveries.")
+    tell_rows([_told(delivery, columns) for delivery in found], "No such deliveries.", as_json=as_json)
 
 
 @webhooks_command.command()
 @click.argument("webhook_id")
 @click.argument("delivery_id")
+@as_json_option
 @folder_option
-def replay(webhook_id: str, delivery_id: str, folder: Path | None) -> None:
+def replay(webhook_id: str, delivery_id: str, as_json: bool, folder: Path | None) -> None:
     """Send DELIVERY_ID of WEBHOOK_ID again, under the same id."""
     with database(folder, APPLICATION) as (sessions, _), sessions.begin() as session:
         try:
             deliveries.replay(session, _webhook(session, webhook_id), delivery_id)
         except StoreError as error:
-            raise click.ClickException(str(error)) from error
-    click.echo(f"{delivery_id} is due now.")
+            raise click.ClickException(f"{error} `fleetcast webhooks deliveries {webhook_id}` shows what it was told.") from error
+    tell({"id": delivery_id, "webhook": webhook_id, "state": PENDING}, f"{delivery_id} is due now.", as_json=as_json)
 
 
 def _webhook(session: Session, webhook_id: str) -> Webhook:
@@ -76,25 +74,3 @@ def _webhook(session: Session, webhook_id: str) -> Webhook:
 
 def _told(row: Any, columns: tuple[str, ...]) -> dict[str, Any]:
     return {column: getattr(row, column) for column in columns}
-
-
-def _put(rows: list[dict[str, Any]], as_json: bool, otherwise: str) -> None:
-    """As a table, without columns in which nothing stands; or a line of JSON for each."""
-    if as_json:
-        for row in rows:
-            click.echo(json.dumps({name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}))
-        return
-    if not rows:
-        click.echo(otherwise)
-        return
-    shown = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
-    table = Table(*(Column(name, no_wrap=name == "id") for name in shown))
-    for row in rows:
-        table.add_row(*(_text(row[name]) for name in shown))
-    Console(markup=False, emoji=False).print(table)  # what a tenant wrote is no markup
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    return " ".join(value) if isinstance(value, list) else "–" if value is None else str(value)

@@ -92,6 +92,17 @@ def test_migrating_what_is_migrated_changes_nothing(fresh: Engine) -> None:
     assert migrate.standing(fresh) is Standing.LEVEL
 
 
+def test_what_is_missing_is_counted_and_made_one_by_one(fresh: Engine) -> None:
+    names = migrate.missing(fresh)
+    assert (names[0], len(names)) == ("0001", len(list((migrate.FOLDER / "versions").glob("*.py"))))
+    migrate.upgrade(fresh, names[0])
+    assert migrate.missing(fresh) == names[1:]
+    migrate.upgrade(fresh)
+    assert migrate.missing(fresh) == []
+    migrate.upgrade(fresh, names[0])  # as one that began earlier would
+    assert migrate.standing(fresh) is Standing.LEVEL
+
+
 def test_many_that_migrate_at_once_do_it_once(fresh: Engine) -> None:
     rows.at_once(*[lambda: migrate.upgrade(fresh)] * 3)
     assert migrate.standing(fresh) is Standing.LEVEL

@@ -25,7 +25,7 @@ AWAY = "127.0.0.1:1"
 def found(fleetcast: Command, folder: Path, **changes: str) -> dict[str, dict[str, Any]]:
     """By name; the exit status says whether all is well."""
     told = fleetcast("doctor", "--json", "--folder", str(folder), **changes)
-    findings = {finding["name"]: finding for finding in json.loads(told.stdout)}
+    findings = {finding["name"]: finding for finding in map(json.loads, told.stdout.splitlines())}
     assert told.exit_code == (0 if all(finding["well"] for finding in findings.values()) else 1)
     return findings
 

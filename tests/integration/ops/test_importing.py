@@ -44,10 +44,10 @@ ALL = [("a", "cpu", 100, 4950.0), ("a", "mem", 99, 148.5), ("b/c", "cpu", 100, 4
 
 def test_a_file_is_taken_in_and_can_be_taken_in_again(fleetcast: Command, sessions: Sessions, wide: Path) -> None:
     for _ in range(2):
-        told = fleetcast("import", str(wide))
+        told = fleetcast("import", str(wide), FORCE_COLOR="1")  # as on a terminal
         assert told.exit_code == 0, told.output
-        assert "399 rows of 2 entities, channels cpu, mem." in told.output
-        assert "100%" in told.output, "progress is shown"
+        assert told.stdout == "399 rows of 2 entities, channels cpu, mem.\n"
+        assert "100%" in told.stderr, "progress is shown"
         assert held(sessions) == ALL
 
 

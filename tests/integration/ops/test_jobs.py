@@ -212,7 +212,10 @@ def test_what_cannot_be_cancelled_is_said_and_the_others_are(fleetcast: Command,
     ended, waiting = failed(sessions, acme), desk.queued(sessions, acme)
     told = fleetcast("jobs", "cancel", ended, "job_none", waiting)
     assert told.exit_code == 1
-    assert told.stderr.splitlines() == [f"{ended}  not done: had ended already: failed", "job_none  not done: No job 'job_none'."]
+    assert told.stderr.splitlines() == [
+        f"{ended}  not done: had ended already: failed",
+        "job_none  not done: No job 'job_none'. `fleetcast jobs ls` shows those there are; what ended long ago is purged.",
+    ]
     assert told.stdout == f"{waiting}  cancelled at once\n"
     assert desk.job(sessions, waiting).state == "cancelled"
     assert fleetcast("jobs", "cancel").exit_code == 2
@@ -275,7 +278,7 @@ def test_what_cannot_be_retried_says_why(fleetcast: Command, sessions: Sessions)
     assert told.stderr.splitlines() == [
         f"{waiting}  not done: Job {waiting} is queued; only a finished job can be tried again.",
         f"{lost}  not done: 1 of 1 unfinished jobs.",
-        "job_none  not done: No job 'job_none'.",
+        "job_none  not done: No job 'job_none'. `fleetcast jobs ls` shows those there are; what ended long ago is purged.",
     ]
 
 

@@ -76,7 +76,7 @@ def test_a_rotated_key_hands_over_and_both_open_the_door_meanwhile(fleetcast: Co
     ends = f"{datetime.now(UTC) + timedelta(days=7):%Y-%m-%d %H:}"
     assert f"Key {new.split('_')[1]} works until it is revoked, the old one until {ends}" in told.stderr
     assert new not in told.stderr
-    rows = {line.split()[1]: line for line in fleetcast("keys", "list", "acme").stdout.splitlines() if "phone" in line}
+    rows = {line.split()[0]: line for line in fleetcast("keys", "list", "acme").stdout.splitlines() if "phone" in line}
     assert ends in rows[old.split("_")[1]]
     assert ends not in rows[new.split("_")[1]]
 

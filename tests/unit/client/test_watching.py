@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetcast_client import Client, ConnectionFailed, Event
@@ -29,6 +29,7 @@ def block(id_: str, event: str, data: object) -> bytes:
 WHOLE = block("2.0", "snapshot", JOB) + b":\n\n" + block("2.1", "metric", METRIC) + block("3.0", "end", DONE)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(WHOLE)), max_size=12))
 def test_the_pieces_in_which_it_comes_do_not_matter(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(WHOLE)]

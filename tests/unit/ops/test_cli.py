@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -28,6 +31,86 @@ def test_every_command_says_what_it_does_as_the_list_does(name: str) -> None:
     assert first.startswith(cli.COMMANDS[name].sentence)
     for option in found.params:
         assert isinstance(option, click.Argument) or getattr(option, "help", None), f"{option.name} is not explained"
+
+
+#: Commands that print something of a form of its own, or nothing, because they become a server.
+WITHOUT_JSON = {
+    "demo": "a show for people",
+    "sample": "CSV",
+    "lifecycle": "Markdown",
+    "completion": "a script",
+    "sinks ddl": "SQL",
+    **dict.fromkeys(("web", "dispatcher", "worker", "flower"), "a server"),
+}
+
+
+def leaves() -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by its words."""
+    for name in cli.COMMANDS:
+        found = cli.main.get_command(click.Context(cli.main), name)
+        assert found is not None
+        if isinstance(found, click.Group):
+            yield from ((f"{name} {inner}", command) for inner, command in found.commands.items())
+        else:
+            yield name, found
+
+
+LEAVES = dict(leaves())
+
+
+@pytest.mark.parametrize("words", LEAVES)
+def test_every_command_speaks_to_programs_and_explains_itself(words: str) -> None:
+    command = LEAVES[words]
+    assert ("--json" in {each for option in command.params for each in option.opts}) == (words not in WITHOUT_JSON)
+    assert (command.help or "").split("\n\n")[0].rstrip().endswith(".")
+    for option in command.params:
+        assert isinstance(option, click.Argument) or getattr(option, "help", None), f"{option.name} is not explained"
+
+
+@pytest.mark.parametrize("words", [words for words, command in LEAVES.items() if any(each.name == "folder" for each in command.params)])
+def test_without_servers_a_command_names_the_one_that_starts_them(words: str, tmp_path: Path) -> None:
+    """Or says that nothing runs, as `down` does."""
+    given: dict[str, list[str]] = {
+        "import": [__file__],
+        "backup": [str(tmp_path / "x.tar")],
+        "restore": [__file__],
+        "run": ["price-week"],
+        "jobs retry": ["job_1"],
+    }
+    if words in ("up", "restore"):
+        pytest.skip("it starts them itself")
+    arguments = [each for each in LEAVES[words].params if isinstance(each, click.Argument)]
+    named = given.get(words, ["x"] * len(arguments))
+    blank = {"DATABASE_URL": "", "REDIS_URL": "", "CACHE_URL": "", "FLEETCAST_FOLDER": ""}
+    told = CliRunner().invoke(cli.main, [*words.split(), *named, "--folder", str(tmp_path)], env=blank, prog_name="fleetcast")
+    assert "Traceback" not in told.output
+    assert "`fleetcast up`" in told.output or (words, told.exit_code) == ("down", 0), told.output
+    assert told.exit_code == (0 if words == "down" else 1)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_given_what_it_needs_to_complete(shell: str) -> None:
+    told = CliRunner().invoke(cli.main, ["completion", shell], prog_name="fleetcast")
+    assert told.exit_code == 0
+    assert "_FLEETCAST_COMPLETE" in told.output
+    assert told.output.startswith("#compdef fleetcast") == (shell == "zsh"), "zsh reads its first line"
+    if shutil.which(shell):
+        assert subprocess.run([shell, "-n"], input=told.output, text=True, capture_output=True, check=False).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["fleetcast", "j"], {"jobs"}),
+        (["fleetcast", "s"], {"status", "schedules", "sinks", "sample", "settings", "sources"}),
+        (["fleetcast", "jobs", ""], {"ls", "show", "cancel", "retry"}),
+        (["fleetcast", "jobs", "ls", "--st"], {"--state"}),
+    ],
+)
+def test_what_is_begun_is_completed(words: list[str], completed: set[str]) -> None:
+    asked = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1), "_FLEETCAST_COMPLETE": "bash_complete"}
+    told = CliRunner().invoke(cli.main, [], env=asked, prog_name="fleetcast")
+    assert {line.partition(",")[2] for line in told.output.splitlines()} == completed
 
 
 def test_the_list_names_every_command_and_loads_none() -> None:

@@ -53,7 +53,7 @@ def test_one_that_is_away_does_not_hide_the_others_and_no_secret_is_told(file: P
 
 
 def test_the_list_says_whose_they_are(file: Path) -> None:
-    told = json.loads(fleetcast(file, "ls", "--json").output)
+    told = [json.loads(line) for line in fleetcast(file, "ls", "--json").output.splitlines()]
     assert [(sink["name"], sink["tenants"], sink["forecasts"]) for sink in told] == [
         ("star", "*", "forecast"),
         ("away", "shop", "forecast"),
