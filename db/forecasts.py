@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
@@ -41,6 +41,23 @@ SELECT job_id, made_at, body FROM forecasts
 WHERE tenant_id = %(tenant)s AND version_id = %(version)s AND target = %(target)s
   AND data_rev = %(rev)s AND horizon = %(horizon)s AND level = %(level)s
 """
+
+
+# Accuracy counts its days back from the newest row of the target, which of a series that rests lies far behind the clock.
+_PURGE = text("""
+    DELETE FROM forecasts WHERE id IN (
+        SELECT f.id FROM forecasts f
+        WHERE f.made_at < clock_timestamp() - make_interval(days => :days)
+          AND EXISTS (
+            SELECT FROM forecasts later
+            WHERE later.entity_id = f.entity_id AND later.target = f.target AND (later.made_at, later.id) > (f.made_at, f.id))
+          AND NOT EXISTS (
+            SELECT FROM channels c CROSS JOIN LATERAL (SELECT at FROM observations WHERE channel_id = c.id ORDER BY at DESC LIMIT 1) newest
+            WHERE c.entity_id = f.entity_id AND c.name = f.target
+              AND f.data_until >= newest.at - make_interval(days => :accuracy_days))
+        ORDER BY f.made_at LIMIT :limit)
+    RETURNING id
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +121,11 @@ def questions(session: Session, tenant_id: str, entity_id: int) -> list[Question
     columns = (Forecast.version_id, Forecast.target, Forecast.data_rev, Forecast.horizon, Forecast.level)
     rows = session.execute(select(*columns).where(Forecast.tenant_id == tenant_id, Forecast.entity_id == entity_id))
     return [Question(*row) for row in rows]
+
+
+def purge(session: Session, *, days: int, accuracy_days: int, limit: int) -> int:
+    """Forget what was made longer ago than `days`, and no more of it than `limit`. How many.
+
+    Each target's newest stays, and what was forecast from the last `accuracy_days` before its newest observation.
+    """
+    return len(session.execute(_PURGE, {"days": days, "accuracy_days": accuracy_days, "limit": limit}).all())

@@ -445,6 +445,7 @@ class Forecast(Base):
         UniqueConstraint("version_id", "target", "data_rev", "horizon", "level", name="forecasts_one_per_question"),
         Index("forecasts_newest", "entity_id", "target", "made_at"),
         Index("forecasts_by_origin", "version_id", "data_until", "id"),
+        Index("forecasts_made", "made_at"),
     )
 
 

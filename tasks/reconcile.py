@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db import anomalies, audit, census, deliveries, expected, ledger, logins, receipts, registry, schedules
+from db import anomalies, audit, census, deliveries, expected, forecasts, ledger, logins, receipts, registry, schedules
 from db.models import TERMINAL, Json
 from ml import shelf
 from tasks import metrics, problems, status
@@ -84,6 +84,8 @@ def tidy_once(runtime: Runtime) -> dict[str, int]:
             kept_days = runtime.settings.schedule_run_retention_days
             found["schedule_runs"] = schedules.purge(session, days=kept_days, limit=ledger.LIMIT)
             found["anomalies"] = anomalies.purge(session, days=runtime.settings.anomaly_retention_days, limit=ledger.LIMIT)
+            span = {"days": runtime.settings.forecast_retention_days, "accuracy_days": runtime.settings.accuracy_days}
+            found["forecasts"] = forecasts.purge(session, **span, limit=ledger.LIMIT)
             found["deliveries"] = deliveries.purge(session, days=runtime.settings.delivery_retention_days, limit=ledger.LIMIT)
             found["audit"] = audit.purge(session, days=runtime.settings.audit_retention_days, limit=ledger.LIMIT)
             found["logins"] = logins.purge(session, limit=ledger.LIMIT)

@@ -89,6 +89,11 @@ class Settings:
     job_retention_days: int = _setting(30, "Finished jobs older than this are purged.", low=1)
     anomaly_retention_days: int = _setting(365, "Anomalies found longer ago than this are purged.", low=1)
     accuracy_days: int = _setting(90, "Forecasts of so many days, back from the newest row, are held against what happened.", low=1)
+    forecast_retention_days: int = _setting(
+        90,
+        "Forecasts made longer ago are purged, but for each model's newest and those that ACCURACY_DAYS still holds against what happened.",
+        low=1,
+    )
     drift_s: float = _setting(3600.0, "A model whose data changed is judged anew at most so often: drift takes days.", low=0.1)
     idempotency_hours: int = _setting(24, "How long an Idempotency-Key is remembered.", low=1)
     loaded_models: int = _setting(256, "Versions a worker keeps in memory, least recently used first out.", low=1)

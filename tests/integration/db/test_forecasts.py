@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import select, update
 
 from db import entities, forecasts, observations, registry
 from db.forecasts import Question
-from db.models import Forecast, Json, Model, Version
+from db.models import Entity, Forecast, Json, Model, Version
 from db.session import Sessions
 from tests.support import rows
 
+DAY = timedelta(days=1)
 #: A share that is written with sixteen digits.
 LEVEL = 0.1 + 0.7
 
@@ -27,10 +30,10 @@ def ask(version: Version) -> Question:
     return Question(version.id, "rhr", data_rev=3, horizon=7, level=0.9)
 
 
-def store(sessions: Sessions, version: Version, question: Question, body: Json) -> Forecast:
+def store(sessions: Sessions, version: Version, question: Question, body: Json, origin: datetime = rows.START) -> Forecast:
     with sessions.begin() as session:
         entity_id = entity_of(sessions, version)
-        how = {"entity_id": entity_id, "job_id": "job_1", "data_until": rows.START}
+        how = {"entity_id": entity_id, "job_id": "job_1", "data_until": origin}
         return forecasts.store(session, version.tenant_id, question, body=body, **how)
 
 
@@ -115,3 +118,39 @@ def test_another_tenant_finds_nothing(sessions: Sessions, versions: list[Version
         assert forecasts.find(session, theirs, ask(one)) is None
         assert forecasts.newest(session, theirs, entity_id, "rhr") is None
         assert forecasts.questions(session, theirs, entity_id) == []
+
+
+def test_old_forecasts_leave_in_pieces_but_for_the_newest_and_what_accuracy_reads(sessions: Sessions, versions: list[Version]) -> None:
+    """Ten forecasts of one target, a day apart, made long ago; the newest row is of the day of the last one's origin."""
+    [one, _] = versions
+    with sessions.begin() as session:
+        entity = session.get_one(Entity, entity_of(sessions, one))
+        observations.upsert(session, entity, [observations.Row("rhr", rows.START + timedelta(days=9), 58.0)])
+    for day in range(10):
+        store(sessions, one, replace(ask(one), data_rev=day), {}, origin=rows.START + timedelta(days=day))
+    store(sessions, one, replace(ask(one), target="hrv"), {})
+    with sessions.begin() as session:
+        session.execute(update(Forecast).values(made_at=Forecast.made_at - timedelta(days=91)))
+    assert purged(sessions, accuracy_days=3, limit=4) == [4, 2, 0], "six of more than three days before the newest row"
+    assert kept(sessions) == [("hrv", 3), *(("rhr", day) for day in (6, 7, 8, 9))], "and of another target the only one"
+    with sessions.begin() as session:
+        observations.upsert(
+            session, session.get_one(Entity, entity_of(sessions, one)), [observations.Row("rhr", rows.START + 99 * DAY, 58.0)]
+        )
+    assert purged(sessions, accuracy_days=3, days=92) == [0], "young enough"
+    assert purged(sessions, accuracy_days=3) == [3]
+    assert kept(sessions) == [("hrv", 3), ("rhr", 9)], "the newest stays, however old"
+
+
+def purged(sessions: Sessions, *, accuracy_days: int, limit: int = 100, days: int = 90) -> list[int]:
+    """Of each sweep until one takes less than it may."""
+    gone = [limit]
+    while gone[-1] == limit or (len(gone) > 2 and gone[-1] > 0):
+        with sessions.begin() as session:
+            gone.append(forecasts.purge(session, days=days, accuracy_days=accuracy_days, limit=limit))
+    return gone[1:]
+
+
+def kept(sessions: Sessions) -> list[tuple[str, int]]:
+    with sessions() as session:
+        return [(row.target, row.data_rev) for row in session.scalars(select(Forecast).order_by(Forecast.target, Forecast.data_rev))]
