@@ -37,12 +37,12 @@ def hours(first: int, last: int) -> list[tuple[str, float]]:
 def room(api: Api) -> str:
     """A room with two versions, a forecast that met what happened, one that has not, and an anomaly."""
     api.send(ROOM, {"temperature": hours(0, 380)})
+    api.done("/anomalies/train", {"entity": ROOM, "channels": ["temperature"]})
     for epochs in (4, 5):
         api.done("/models/train", TRAIN | {"spec": SMALL | {"epochs": epochs}})
     for last in (380, 386, 392):
         api.send(ROOM, {"temperature": hours(last - 6, last)})
         api.done("/predict", {"entity": ROOM, "target": "temperature"})
-    api.done("/anomalies/train", {"entity": ROOM, "channels": ["temperature"]})
     api.done("/anomalies/detect", {"entity": ROOM, "hours": 100})
     return ROOM
 
@@ -105,7 +105,7 @@ def test_a_silent_service_is_said_to_be_silent(visit: Visit) -> None:
 def test_a_series_is_drawn_and_told(visit: Visit, room: str) -> None:
     page = visit.open(THERE)
     said = page.locator("#chart-said").inner_text()
-    assert re.search(r"151 observations of temperature .* 35\. Dashed: .* Forecast by 1\.1\.0 to .* 90 % band .* anomal", said), said
+    assert re.search(r"169 observations of temperature .* 35\. Dashed: .* Forecast by 1\.1\.0 to .* 90 % band .* 1 anomaly, circled", said), said
     assert page.evaluate(DRAWN)
     page.get_by_text("The numbers").click()
     assert page.locator("#numbers tr").count() == 1 + 12 + 100

@@ -68,7 +68,7 @@ function sentence(told) {
     words.push(`Forecast by ${forecast.version} to ${moment(forecast.at.at(-1))}: ${figure(forecast.value.at(-1))}${unit(told)}, in its ${Math.round(100 * forecast.level)} % band ${figure(forecast.lower.at(-1))} to ${figure(forecast.upper.at(-1))}.`);
     if (Date.parse(forecast.data_until) / 1e3 < told.between[1]) words.push("It was made before the newest observations.");
   } else words.push("No forecast was made yet.");
-  if (told.anomalies.length) words.push(`${told.anomalies.length} anomalies, circled.`);
+  if (told.anomalies.length) words.push(told.anomalies.length === 1 ? "1 anomaly, circled." : `${told.anomalies.length} anomalies, circled.`);
   return words.join(" ");
 }
 
