@@ -216,14 +216,19 @@ def activate(
 def rollback(session: Session, tenant_id: str, model_id: str, *, reason: str | None, by: By) -> Version:
     """Back to the version that was active before the present one; again, to the one before that. Pruned ones are passed over."""
     model = _lock(session, tenant_id, model_id)
+    chosen = earlier(session, model)
+    if chosen is None:
+        raise Conflict("conflicting_activation", "No earlier version to go back to.")
+    _move_by_hand(session, _active(session, model), chosen, kind="rollback", reason=reason, by=by)
+    return chosen
+
+
+def earlier(session: Session, model: Model) -> Version | None:
+    """The version that a rollback would bring back; None where there is nothing to go back to."""
     current = _active(session, model)
     unpruned = sa.select(Version).where(Version.model_id == model.id, Version.pruned_at.is_(None))
     kept = {v.semver: v for v in session.scalars(unpruned, execution_options=_FRESH)}
-    for semver in _before(session, model):
-        if semver in kept and kept[semver] is not current:
-            _move_by_hand(session, current, kept[semver], kind="rollback", reason=reason, by=by)
-            return kept[semver]
-    raise Conflict("conflicting_activation", "No earlier version to go back to.")
+    return next((kept[semver] for semver in _before(session, model) if semver in kept and kept[semver] is not current), None)
 
 
 def _before(session: Session, model: Model) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -24,19 +23,21 @@ def portrait(session: Session, entity: Entity, channel: str | None) -> Told:
     Without a channel, of the first that is forecast. Raises Refusal for one that it does not have.
     """
     names = [each.name for each in entities.channels(session, entity.id)]
-    lineages = registry.models(session, entity.tenant_id, entity=entity.name, limit=MODELS)
-    heads = registry.heads(session, lineages)
-    forecast = {_target(model, heads[model.id]): model for model in reversed(lineages) if model.kind == "forecast"}
+    found = registry.models(session, entity.tenant_id, entity=entity.name, limit=MODELS)
+    heads = registry.heads(session, found)
+    lineages = [model for model in found if model.id in heads]  # the others left a moment ago
+    forecast = {_target(model, heads[model.id]) for model in lineages if model.kind == "forecast"}
     shown = channel or next(iter([name for name in names if name in forecast] or names), None)
     if shown is not None and shown not in names:
         raise no_channel(entity, shown)
-    full = [model for model in lineages if model.kind != "forecast" or _target(model, heads[model.id]) == shown]
+    forecasters = [model for model in lineages if model.kind == "forecast" and _target(model, heads[model.id]) == shown]
+    full = forecasters + [model for model in lineages if model.kind != "forecast"]
     return {
         "channels": names,
         "channel": shown,
-        "forecast": set(forecast),
+        "forecast": forecast,
         "models": [_model(session, model, heads[model.id]) for model in full],
-        "judged": [model.name for model in full if model.kind == "forecast"],
+        "judged": [model.name for model in forecasters],
         "anomalies": anomalies.page(session, entity, limit=ODD),
     }
 
@@ -55,13 +56,8 @@ def _model(session: Session, model: Model, heads: Heads) -> Told:
         "active": heads.active,
         "versions": [_version(version) for version in versions],
         "moves": registry.activations(session, model.tenant_id, model.id, limit=MOVES),
-        "can_go_back": _can_go_back(versions, heads),
+        "earlier": registry.earlier(session, model),
     }
-
-
-def _can_go_back(versions: Sequence[Version], heads: Heads) -> bool:
-    """There may be something to roll back to. Whether there is, the log says, when asked."""
-    return heads.active is not None and any(each.pruned_at is None and not each.active for each in versions)
 
 
 def _version(version: Version) -> Told:

@@ -44,9 +44,9 @@ function series(told) {
   const bands = [];
   // A line and the two edges of its band, which the legend tells beside it.
   const add = (line, fill) => {
-    const edges = (plot, n, at) => (fill && at !== null ? ` (${figure(plot.data[n + 1][at])} to ${figure(plot.data[n + 2][at])})` : "");
+    const edges = (plot, n, at) => (fill ? ` (${figure(plot.data[n + 1][at])} to ${figure(plot.data[n + 2][at])})` : "");
     const edge = {class: "edge", stroke: "transparent", points: {show: false}};
-    out.push({width: 1.5, ...line, value: (plot, number, n, at) => figure(number) + (number === null ? "" : edges(plot, n, at))}, edge, edge);
+    out.push({width: 1.5, ...line, value: (plot, number, n, at) => figure(number) + ((number ?? null) === null ? "" : edges(plot, n, at))}, edge, edge);
     if (fill) bands.push({series: [out.length - 1, out.length - 2], fill});
   };
   if (told.observed?.at.length) add({label: told.bucket_s ? "observed, mean" : "observed", stroke: ink}, told.bucket_s && faint(ink, 22));

@@ -25,8 +25,12 @@ export function frame(box, about, data) {
   const axis = {stroke: quiet, grid: {stroke: line, width: 1}, ticks: {stroke: line, width: 1}, font: "12px system-ui, sans-serif"};
   const width = () => Math.max(200, box.clientWidth);
   const options = {
-    width: width(), tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), "Etc/UTC"), cursor: {points: {size: 7}},
-    axes: [about.scales ? axis : {...axis, values: TICKS}, {...axis, size: 56, values: (_, ticks) => ticks.map(figure)}], ...about,
+    width: width(),
+    tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), "Etc/UTC"),
+    // Pixels: what is farther off says nothing of the moment under the cursor.
+    cursor: {points: {size: 7}, hover: {prox: 12}},
+    axes: [about.scales ? axis : {...axis, values: TICKS}, {...axis, size: 56, values: (_, ticks) => ticks.map(figure)}],
+    ...about,
   };
   const plot = new uPlot(options, data, box);
   const watch = new ResizeObserver(() => plot.setSize({width: width(), height: options.height}));
