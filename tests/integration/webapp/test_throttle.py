@@ -70,8 +70,8 @@ def test_without_redis_each_process_counts_for_itself(engine: Engine) -> None:
 def test_most_requests_need_no_word_with_redis(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[int] = []
     wide = Throttle(replace(Settings(), redis_url=redis_url, rate_limit_per_minute=60_000))
-    hit = wide._hit
-    monkeypatch.setattr(wide, "_hit", lambda tenant, block: counted.append(block) or hit(tenant, block))
+    take = wide._window.take
+    monkeypatch.setattr(wide._window, "take", lambda tenant, block=1: counted.append(block) or take(tenant, block))
     for _ in range(1000):
         wide.admit("tnt")
     assert counted[:4] == [1, 2, 4, 8]
