@@ -31,7 +31,7 @@ def watch(app: Flask, settings: Settings) -> None:
 
     @app.before_request
     def check() -> AnyResponse | None:
-        if request.blueprint != PAGES:
+        if request.blueprint != PAGES or request.method == "OPTIONS":
             return None
         shown = request.cookies.get(COOKIE, "")
         identity = door().admit(shown) if shown else None

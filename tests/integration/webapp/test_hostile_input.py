@@ -96,9 +96,13 @@ def filled(rule: str, names: Mapping[str, str]) -> str:
     return re.sub(PARAMETER, lambda found: names.get(found[1], "u"), rule)
 
 
+#: Forms of browsers, which test_dashboard.py fills in wrongly.
+FORMS = {("POST", "/login"), ("POST", "/logout")}
+
+
 def test_every_write_route_is_in_the_table(house: House) -> None:
     written = {(method, rule.removeprefix(API)) for method, rule in rules(house) if method not in ("GET", "HEAD", "OPTIONS")}
-    assert written == WRITES.keys()
+    assert written == WRITES.keys() | FORMS
 
 
 def test_every_field_is_in_the_good_bodies(house: House) -> None:
