@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,12 +55,17 @@ class FilesSource(Reader):
     def entities(self, tenant: str, most: int) -> list[str]:
         before, after = self._config.path.replace(TENANT, _safe(tenant)).split(ENTITY)
         with self._refused():
-            files, pattern = fsspec.core.url_to_fs(before + "*" + after, **self._config.storage)
+            files, pattern = fsspec.core.url_to_fs(before + "*" + after, **self._storage)
             start, end = pattern.index("*"), len(after)
             return sorted(unquote(path[start : len(path) - end]) for path in files.glob(pattern))[:most]
 
     def health(self) -> Health:
-        """The folder is listed."""
+        """The folder is looked for, where it is the same for all tenants, and listed: a bucket that is not there lists as an empty one."""
+        folder = self._config.path.split(ENTITY)[0].rpartition("/")[0]
+        with self._refused():
+            files, place = fsspec.core.url_to_fs(folder, **self._storage)
+            if TENANT not in folder and not files.exists(place):
+                raise SourceUnreadable(f"Source {self._config.name} has no folder {folder}, or nothing is in it.")
         self.entities("", 1)
         return Health(None)
 
@@ -69,6 +75,11 @@ class FilesSource(Reader):
     def close(self) -> None:
         """Nothing stays open."""
 
+    @property
+    def _storage(self) -> Mapping[str, Any]:
+        """What the operator says; and no list of files is remembered, for it would tell of them as they were."""
+        return {"use_listings_cache": False, **self._config.storage}
+
     def _path(self, whom: Whom) -> str:
         return self._config.path.replace(TENANT, _safe(whom.tenant)).replace(ENTITY, _safe(whom.entity))
 
@@ -77,7 +88,7 @@ class FilesSource(Reader):
         path = self._path(whom)
         with self._refused():
             try:
-                with fsspec.open(path, "rb", **self._config.storage) as file:
+                with fsspec.open(path, "rb", **self._storage) as file:
                     batches = list(self._bounded(self._batches(file, path, {self._config.at, *fields})))
             except FileNotFoundError:
                 return {}
@@ -120,10 +131,20 @@ class FilesSource(Reader):
             raise SourceUnreadable(f"Source {name} cannot be read as SOURCES_FILE says: {type(error).__name__}.") from error
         except ImportError as error:
             raise SourceUnreadable(f"Source {name} needs a library that is not here: {error}.") from error
+        except _below("NoCredentialsError", "PartialCredentialsError") as error:
+            raise SourceUnreadable(f"Source {name} has no credentials for its storage: {type(error).__name__}.") from error
+        except _below("BotoCoreError") as error:
+            raise SourceUnavailable(f"Source {name} does not answer: {type(error).__name__}.") from error
         except PermissionError as error:
             raise SourceUnreadable(f"Source {name} may not be read by this user.") from error
         except OSError as error:
             raise SourceUnavailable(f"Source {name} does not answer: {type(error).__name__}.") from error
+
+
+def _below(*names: str) -> tuple[type[Exception], ...]:
+    """Errors of the library below s3fs, which lets some through that are no OSError. What is not loaded raised nothing."""
+    library = sys.modules.get("botocore.exceptions")
+    return () if library is None else tuple(getattr(library, name) for name in names)
 
 
 def _safe(name: str) -> str:
