@@ -1,4 +1,4 @@
-"""The pictures of docs/models.md, drawn from real trainings of one made-up hourly series. Run again, they are the same.
+"""The pictures of the pages: of docs/models.md, from real trainings of made-up series, and the states of a job. They come out the same.
 
     python -m bench.pictures
 
@@ -6,6 +6,7 @@ learning.svg    what each part of the rows decides, and one window with the step
 blend.svg       who has which share in what serves, and what each would have been worth alone on rows nobody learned from
 intervals.svg   three levels of intervals from one origin, and what came true
 anomalies.svg   a series, how rare each row is by the detector, and what it called
+lifecycle.svg   the states of a job, and who takes it from one to another, as `fleetcast lifecycle` tells; on the site in Mermaid's place
 
 They have no background and middle greys, so that they can be read on white and on black.
 """
@@ -25,6 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.ours import Loud
+from db.models import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED
 from ml.anomaly.spec import DetectorSpec
 from ml.anomaly.watch import detect, train_detector
 from ml.baselines import PERSISTENCE, SEASONAL_NAIVE
@@ -33,6 +35,7 @@ from ml.forecaster import forecast
 from ml.series import Floats, RawChannels
 from ml.spec import ModelSpec
 from ml.trainer import fit, prepare
+from ops.lifecycle import NOWHERE, WAYS
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,6 +46,9 @@ SPEC = ModelSpec(targets=("load",), window=48, horizon=24, hidden_size=32, num_l
 INK, BLUE, ORANGE, GREEN, VIOLET = "#808890", "#4c8df6", "#e8833a", "#2fa36b", "#a374e0"
 #: The parts of the rows, and what each decides.
 PARTS = (("fit", BLUE, "weights, scaler"), ("stop", VIOLET, "end"), ("calibrate", GREEN, "shares, gate"), ("test", ORANGE, "nothing"))
+#: Where each state of a job stands, and how far the arrows between some of them bow.
+PLACES = {NOWHERE: (-0.6, 1.0), QUEUED: (1.0, 1.0), RUNNING: (4.2, 1.0), SUCCEEDED: (7.4, 2.2), FAILED: (7.4, 1.0), CANCELLED: (7.4, -0.2)}
+BENDS = {(NOWHERE, RUNNING): -0.45, (QUEUED, FAILED): 0.42, (QUEUED, CANCELLED): 0.42, (QUEUED, RUNNING): 0.15}
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "fleetcast",
     "font.size": 10,
@@ -61,6 +67,7 @@ def main() -> None:
     _blend(learned[0])
     _intervals(raw)
     _anomalies()
+    _lifecycle()
 
 
 def _made_up(hours: int) -> RawChannels:
@@ -181,6 +188,33 @@ def _watched() -> tuple[Floats, tuple[int, ...]]:
     values[3_300:3_340] = values[3_300]
     values[3_700:3_712] += 25
     return values, (3_300, 3_700)
+
+
+def _lifecycle() -> None:
+    with _picture("lifecycle.svg", 3.8) as figure:
+        axes = figure.add_subplot(xlim=(-0.7, 8.2), ylim=(-1.4, 2.6))
+        axes.set_axis_off()
+        for (before, after), ways in WAYS.items():
+            _way(axes, before, after, ", ".join(dict.fromkeys(way.by for way in ways)))
+        for state, place in PLACES.items():
+            box = {"boxstyle": "round,pad=0.5", "facecolor": BLUE, "edgecolor": "none", "alpha": 0.85}
+            if state != NOWHERE:
+                axes.annotate(state, place, ha="center", va="center", color="white", bbox=box, zorder=3)
+
+
+def _way(axes: Axes, before: str, after: str, who: str) -> None:
+    """An arrow with the names of those who take a job along it; what leads back into the same state is told above it."""
+    (x, y), (to_x, to_y) = PLACES[before], PLACES[after]
+    if before == after:
+        axes.annotate(f"↻ {who}", (x + 0.1, y - 0.5), ha="right", fontsize=7)
+        return
+    back = to_x < x
+    bend = 0.28 if back else BENDS.get((before, after), 0.0)
+    arrow = {"arrowstyle": "-|>", "color": INK, "shrinkA": 24, "shrinkB": 26, "connectionstyle": f"arc3,rad={bend}"}
+    axes.annotate("", (to_x, to_y), (x, y), arrowprops=arrow)
+    aside = bend * (to_x - x) * -0.5 + 0.13
+    turned = math.degrees(math.atan2((to_y - y) * 1.05, to_x - x)) if not bend else 0.0
+    axes.annotate(who, ((x + to_x) / 2, (y + to_y) / 2 + aside), ha="center", va="center", fontsize=7, color=ORANGE, rotation=turned)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,16 @@ import click
 
 from db import audit
 from db.models import AuditEntry
+from ops.durations import DURATION
 from ops.house import database, folder_option
-from ops.jobs import MOST_LISTED, owner, since_option, tenant_option
+from ops.jobs import MOST_LISTED, owner, tenant_option
 from ops.telling import as_json_option, tell_rows
 
 
 @click.command()
 @tenant_option
 @click.option("--action", type=click.Choice(audit.ACTIONS), default=None, metavar="ACTION", help="Of this kind alone, as `key.revoked`.")
-@since_option
+@click.option("--since", type=DURATION, default=None, help="Done no longer ago, as 2h or 3d.")
 @click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="At most so many.")
 @as_json_option
 @folder_option

@@ -29,6 +29,9 @@ FROM_ROOT = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUT
 ELSEWHERE = ("Settings",)
 SETTINGS, REFERENCE, DECISIONS = "settings.md", "reference", "decisions/index.md"
 _LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
+#: The one drawing in Mermaid, whose script would have to be fetched, and the picture that stands in its place.
+_MERMAID = re.compile(r"^```mermaid\n.*?^```$", re.DOTALL | re.MULTILINE)
+STATES = "![The states of a job, and who takes it from one to another](images/lifecycle.svg)"
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
@@ -73,7 +76,7 @@ def _shortened(text: str) -> str:
 
 
 def _as_on_the_site(markdown: str, source: str, page: str) -> str:
-    """What leads to a page leads there; of what is only in the repository the words are left. Mermaid's script comes from elsewhere."""
+    """What leads to a page leads there; of what is only in the repository the words are left."""
 
     def relink(link: re.Match[str]) -> str:
         text, target, anchor = link.groups(default="")
@@ -82,7 +85,7 @@ def _as_on_the_site(markdown: str, source: str, page: str) -> str:
         inside = DECISIONS if inside == posixpath.dirname(DECISIONS) else inside
         return text if inside is None else f"[{text}]({posixpath.relpath(inside, posixpath.dirname(page) or '.')}{anchor})"
 
-    return _LINK.sub(relink, markdown).replace("```mermaid\n", "```text\n")
+    return _MERMAID.sub(STATES, _LINK.sub(relink, markdown))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ops import reference, site
+from ops.lifecycle import WAYS
 from tasks.runtime import open_runtime
 from webapp.app import create_app
 from webapp.examples import EXAMPLES
@@ -77,6 +78,13 @@ def test_a_member_tells_its_type_its_bounds_and_whether_it_must_be_there(pages: 
 )
 def test_links_lead_where_pages_lie_on_the_site(written: str, source: str, page: str, shown: str) -> None:
     assert site._as_on_the_site(written, source, page) == shown
+
+
+def test_the_states_of_a_job_are_a_picture(pages: dict[str, str]) -> None:
+    assert site.STATES in pages["job-lifecycle.md"]
+    drawn = (ROOT / "docs" / "images" / "lifecycle.svg").read_text()
+    told = {", ".join(dict.fromkeys(way.by for way in ways)) for (before, after), ways in WAYS.items() if before != after}
+    assert told <= set(re.findall(r"<!-- (.*?) -->", drawn)), "draw it again: python -m bench.pictures"
 
 
 def test_it_is_built_without_a_warning_and_asks_nobody_else_for_anything(tmp_path: Path) -> None:
