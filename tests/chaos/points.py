@@ -87,6 +87,21 @@ POINTS: Sequence[Point] = (
     _after("worker_before_a_crash_is_committed", "db.ledger", "crashed"),
 )
 
+#: A cohort of predictions on its way, from its rows to its commit. The campaign has few batches: see test_killed_in_batches.
+OF_COHORTS: Sequence[Point] = (
+    _after("worker_with_a_cohorts_rows", "tasks.batch", "_served"),
+    _after("worker_with_a_cohorts_forecasts", "tasks.batch", "_made"),
+    _after("worker_with_a_cohorts_fences_held", "db.ledger", "hold_all"),
+    _after("worker_before_the_commit_of_a_cohort", "db.ledger", "succeed_all"),
+)
+#: A run of a schedule: taken, its job written, its run written, committed, told.
+OF_SCHEDULES: Sequence[Point] = (
+    _after("dispatcher_with_a_schedule_taken", "db.schedules", "take_due"),
+    _after("dispatcher_with_a_runs_job_written", "tasks.schedules", "_attempt"),
+    _after("dispatcher_before_a_runs_commit", "db.schedules", "record"),
+    _before("dispatcher_after_a_runs_commit", "tasks.schedules", "_tell"),
+)
+
 #: A job whose label begins so takes down every process that works on it.
 POISON = "poison"
 
@@ -94,7 +109,7 @@ POISON = "poison"
 def install(armed: Path, without: Sequence[str] = ()) -> None:
     """Watch for the modules of the points, and of what is switched off, and wrap their functions once they are loaded."""
     changes: dict[str, list[Callable[[ModuleType], None]]] = {"tasks.execute": [_spare, _poison]}
-    for point in POINTS:
+    for point in (*POINTS, *OF_COHORTS, *OF_SCHEDULES):
         changes.setdefault(point.module, []).append(partial(_wrap, point=point, armed=armed))
     for name in without:
         for module, change in ABLATIONS[name].changes:

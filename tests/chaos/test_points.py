@@ -6,10 +6,10 @@ from importlib import import_module
 
 import pytest
 
-from tests.chaos.points import POINTS, Point
+from tests.chaos.points import OF_COHORTS, OF_SCHEDULES, POINTS, Point
 
 
-@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
+@pytest.mark.parametrize("point", [*POINTS, *OF_COHORTS, *OF_SCHEDULES], ids=lambda point: point.name)
 def test_the_function_is_there(point: Point) -> None:
     owner = import_module(point.module)
     for name in point.function.split("."):
