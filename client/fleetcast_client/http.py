@@ -80,27 +80,27 @@ class Http:
 
     def send(self, ask: Ask) -> httpx.Response:
         """The answer, whole. Raises Problem, or ConnectionFailed when nobody of Fleetcast's answered at any try."""
-        response = self._persist(ask)
+        response = self._persist(ask, self.retries)
         response.close()
         return response
 
     @contextmanager
-    def stream(self, ask: Ask) -> Iterator[httpx.Response]:
-        """The answer as it comes. Opening it is tried again; reading it is not."""
-        response = self._persist(ask, whole=False)
+    def stream(self, ask: Ask, *, insist: bool = True) -> Iterator[httpx.Response]:
+        """The answer as it comes. Opening it is tried again, unless one who does not `insist` has another way; reading it is not."""
+        response = self._persist(ask, self.retries if insist else 0, whole=False)
         try:
             yield response
         finally:
             response.close()
 
-    def _persist(self, ask: Ask, *, whole: bool = True) -> httpx.Response:
+    def _persist(self, ask: Ask, retries: int, *, whole: bool = True) -> httpx.Response:
         tries = 0
         while True:
             try:
                 return self._once(ask, whole=whole)
             except (Problem, ConnectionFailed) as trouble:
                 pause = _pause(ask, trouble, tries)
-                if pause is None or tries == self.retries:
+                if pause is None or tries == retries:
                     raise
             time.sleep(pause)
             tries += 1

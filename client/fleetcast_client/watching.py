@@ -43,18 +43,18 @@ class Event:
     data: Answer
 
 
-def follow(http: Http, job_id: str, after: str | None = None) -> Iterator[Event | None]:
+def follow(http: Http, job_id: str, after: str | None = None, *, insist: bool = True) -> Iterator[Event | None]:
     """A job's events until its end, or all after the one with the id `after`; None is a sign of life.
 
     A connection that breaks is made again, and goes on after the last event. Raises ConnectionFailed when nothing is heard at all any more,
-    and Problem when the service refuses.
+    and Problem when the service refuses: at once where the caller does not `insist`.
     """
     fruitless = 0
     while fruitless <= http.retries:
         fruitless += 1
         headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": after})
         ask = Ask(method="GET", path=below("jobs", job_id, "events"), headers=headers, wait=SILENCE_S)
-        with http.stream(ask) as response:
+        with http.stream(ask, insist=insist) as response:
             if response.status_code == 204:  # the end has been seen
                 return
             for event in _until_it_breaks(response):

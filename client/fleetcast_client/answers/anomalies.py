@@ -1,4 +1,4 @@
-"""Detectors, and what they found."""
+"""Detectors: what they are asked, and what they find."""
 
 from __future__ import annotations
 
@@ -7,6 +7,82 @@ from datetime import datetime
 
 from fleetcast_client.answers.gates import Verdict
 from fleetcast_client.reading import Answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorDefaults(Answer):
+    """Every field of a detector's spec that a recipe decides."""
+
+    #: Trees of the Isolation Forest.
+    trees: int
+    #: Rows that each tree is grown from.
+    sample_size: int
+    #: Warnings wished, as a share of all rows: 0.001 is one row in a thousand.
+    alarm_rate: float
+    #: Of these, so rare that they are critical; at most `alarm_rate`.
+    critical_rate: float
+    #: Share of the rows, the newest, that say how rare a score is; the forest is grown from the others.
+    held_back: float
+    #: Most rows learned from, the newest; null: all there are.
+    memory: int | None
+    #: Rows of the shortest window looked through.
+    short: int
+    #: Rows of the middle one; more than `short`.
+    medium: int
+    #: Rows of the longest one; more than `medium`.
+    long: int
+    #: Seasons (days, mostly) whose same time is compared with.
+    seasons: int
+    #: Rows without anything unusual after which the next unusual row is an anomaly of its own.
+    quiet: int
+    #: Longest run of missing rows that is filled forward.
+    fill_limit: int
+    #: Seconds between rows; null finds them from the data.
+    cadence_s: float | None
+    #: The same seed on the same data gives the same detector.
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSpec(DetectorDefaults):
+    """Everything that decides what a detector does, apart from the data."""
+
+    #: Channels watched together.
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnomalyTrainSpec(Answer):
+    """The training of a detector, defaults filled in."""
+
+    entity: str
+    recipe: str
+    #: Name of the detector.
+    model: str
+    activation: str
+    look_back_hours: float | None
+    #: The source that was named; left out where none was.
+    source: str | None = None
+    spec: DetectorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnomalyDetectSpec(Answer):
+    """A detection, defaults filled in."""
+
+    entity: str
+    #: Name of the detector.
+    model: str
+    #: Null: the one that is active when the job runs.
+    version: str | None
+    #: Null: so many `hours`, which only a worker can count back.
+    from_: datetime | None
+    #: Null: up to the newest row.
+    to: datetime | None
+    #: Before the end, or the newest row; only where `from` is null.
+    hours: float | None = None
+    #: The source that was named; left out where none was.
+    source: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fleetcast_client.answers.anomalies import AnomalyDetectResult, AnomalyTrainResult
+from fleetcast_client.answers.anomalies import AnomalyDetectResult, AnomalyDetectSpec, AnomalyTrainResult, AnomalyTrainSpec
 from fleetcast_client.answers.backtests import BacktestResult
 from fleetcast_client.answers.entities import Readiness
 from fleetcast_client.answers.forecasts import ForecastResult, Notice, WhatIfResult
 from fleetcast_client.answers.models import ImportResult, PretrainResult, TrainResult
 from fleetcast_client.answers.problems import ProblemDetails
 from fleetcast_client.answers.specs import (
-    AnomalyDetectSpec,
-    AnomalyTrainSpec,
     BacktestSpec,
     BatchSpec,
     Erased,

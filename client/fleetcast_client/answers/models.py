@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from fleetcast_client.answers.anomalies import DetectorMetrics
+from fleetcast_client.answers.anomalies import DetectorMetrics, DetectorSpec
 from fleetcast_client.answers.forecasts import Notice
 from fleetcast_client.answers.gates import Verdict
-from fleetcast_client.answers.specs import DetectorSpec, Spec
+from fleetcast_client.answers.specs import Spec
 from fleetcast_client.reading import Answer
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetcast_client.answers.specs import DetectorDefaults, RecipeSpec
+from fleetcast_client.answers.anomalies import DetectorDefaults
+from fleetcast_client.answers.specs import RecipeSpec
 from fleetcast_client.reading import Answer
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from fleetcast_client.answers.anomalies import DetectorSpec
 from fleetcast_client.answers.entities import Channel, Entity, EntityRow, Observation
 from fleetcast_client.answers.forecasts import Notice
 from fleetcast_client.answers.jobs import JobStatus, Progress
 from fleetcast_client.answers.models import TrainResult, Version
 from fleetcast_client.answers.problems import ProblemDetails
-from fleetcast_client.answers.specs import DetectorSpec, Spec
+from fleetcast_client.answers.specs import Spec
 from fleetcast_client.reading import Answer
 from fleetcast_client.watching import heard
 from tests.support.listening import events
