@@ -66,7 +66,7 @@ def test_the_readme_leads_to_a_first_forecast_and_the_other_pages_on_from_there(
     view.mkdir()
     (view / ".venv").symlink_to(ROOT / ".venv")
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=view, env=told, capture_output=True, text=True, timeout=480, check=False
+        ["bash", "-euo", "pipefail", "-c", script], cwd=view, env=told, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stderr
     # The dots of the waiting stand before the job they waited for.
