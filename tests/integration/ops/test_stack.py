@@ -148,6 +148,7 @@ def test_first_start_already_up_stop_and_restart(folder: Path) -> None:
     assert_kept(again)
 
 
+@pytest.mark.slow
 def test_one_server_down_is_not_up_and_only_it_is_started_whoever_clings_to_it(folder: Path) -> None:
     first = stack.start(folder, durable=False)
     with contextlib.closing(psycopg.connect(first.database_url.replace("+psycopg", ""))) as left:
@@ -173,6 +174,7 @@ def take(port: int) -> socket.socket:
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_server_slow_to_let_go_of_its_port_keeps_it(folder: Path) -> None:
     first = stack.start(folder, durable=False)
     kill(first)
@@ -185,7 +187,7 @@ def test_a_killed_server_slow_to_let_go_of_its_port_keeps_it(folder: Path) -> No
     assert urls(again) == urls(first)
 
 
-@pytest.mark.parametrize(("durable", "rounds"), [(True, 1), (False, 5)])
+@pytest.mark.parametrize(("durable", "rounds"), [(True, 1), pytest.param(False, 5, marks=pytest.mark.slow)])
 def test_kill_9_of_both_keeps_rows_key_and_urls(folder: Path, durable: bool, rounds: int) -> None:
     found = first = stack.start(folder, durable=durable)
     fill(first)
@@ -198,6 +200,7 @@ def test_kill_9_of_both_keeps_rows_key_and_urls(folder: Path, durable: bool, rou
         assert_kept(found)
 
 
+@pytest.mark.slow
 def test_stale_pid_files_naming_a_live_foreigner_leave_it_alone(folder: Path) -> None:
     first = stack.start(folder, durable=False)
     fill(first)
@@ -221,6 +224,7 @@ def test_stale_pid_files_naming_a_live_foreigner_leave_it_alone(folder: Path) ->
             foreigner.kill()
 
 
+@pytest.mark.slow
 def test_remembered_ports_taken_means_new_ports_and_the_same_data(folder: Path) -> None:
     first = stack.start(folder, durable=False)
     fill(first)
@@ -232,6 +236,7 @@ def test_remembered_ports_taken_means_new_ports_and_the_same_data(folder: Path) 
     assert stack.start(folder, durable=False) == again
 
 
+@pytest.mark.slow
 def test_a_port_lost_between_the_look_and_the_bind_is_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as thief:
         thief.bind(("127.0.0.1", 0))
@@ -251,6 +256,7 @@ def test_four_starts_at_once_before_and_after_the_first(folder: Path) -> None:
     assert {urls(stack.start(folder))} == before
 
 
+@pytest.mark.slow
 def test_sigkill_in_the_middle_of_initdb_is_recovered_from(folder: Path) -> None:
     for victim in ("everybody", "starter", "initdb"):
         break_initdb(folder, victim)
@@ -286,6 +292,7 @@ def pid_of_initdb(folder: Path) -> int:
     return pid
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_while_starting_is_told_with_the_end_of_its_log(folder: Path) -> None:
     fill(stack.start(folder, durable=False))
     stack.stop(folder)
@@ -303,6 +310,7 @@ def test_a_server_that_dies_while_starting_is_told_with_the_end_of_its_log(folde
     assert stack.status(folder) is None
 
 
+@pytest.mark.slow
 def test_data_whose_state_file_is_lost_is_kept_under_a_new_password(open_place: Path) -> None:
     folder = open_place / "stack"
     first = stack.start(folder, durable=False)
@@ -314,6 +322,7 @@ def test_data_whose_state_file_is_lost_is_kept_under_a_new_password(open_place: 
     assert all(gone(pid) for pid in first.pids.values())
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_its_data_may_be_moved(open_place: Path) -> None:
     first = stack.start(open_place / "before", durable=False)
     fill(first)
@@ -380,6 +389,7 @@ def settings(found: stack.Stack) -> dict[str, str]:
     return {name: sql(found, f"SHOW {name}")[0][0] for name in ("fsync", "synchronous_commit")} | told
 
 
+@pytest.mark.slow
 def test_servers_outlive_their_starter_and_hold_nothing_of_its(folder: Path) -> None:
     reader, writer = os.pipe()
     with begin(folder, pass_fds=(writer,), env=os.environ | {"GIVEN_TO_STARTER": "1"}) as starter:
@@ -398,6 +408,7 @@ def test_servers_outlive_their_starter_and_hold_nothing_of_its(folder: Path) -> 
     assert stack.status(folder) is not None
 
 
+@pytest.mark.slow
 def test_the_callers_environment_and_the_standard_ports_make_no_difference(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PGPORT", "PGDATA", "PGUSER", "PGHOST", "PGDATABASE", "PGPASSWORD", "LANG", "LC_ALL"):
         monkeypatch.setenv(name, "nonsense")
@@ -410,6 +421,7 @@ def test_the_callers_environment_and_the_standard_ports_make_no_difference(folde
     assert sql(found, "SELECT 'ä' < 'b', current_setting('server_encoding')") == [(False, "UTF8")]
 
 
+@pytest.mark.slow
 def test_the_systems_own_servers_do_as_well(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not postgres._system_initdbs():
         pytest.skip("no Postgres of the system's own here")
@@ -460,6 +472,7 @@ def test_for_root_the_servers_run_as_nobody_out_of_a_folder_nobody_can_enter(fol
     assert not folder.exists()
 
 
+@pytest.mark.slow
 @as_root
 def test_for_root_a_folder_made_again_finds_neither_old_data_nor_old_servers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(folder.parent))  # leaves what others have abandoned in peace
@@ -473,6 +486,7 @@ def test_for_root_a_folder_made_again_finds_neither_old_data_nor_old_servers(fol
     assert all(gone(pid) for pid in first.pids.values())
 
 
+@pytest.mark.slow
 @as_root
 def test_for_root_programs_behind_a_closed_door_are_copied_out(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = postgres.find_program()
@@ -521,6 +535,7 @@ def test_an_ordinary_user_runs_them_as_itself(open_place: Path) -> None:
     assert ground_of(open_place / "stack") == open_place / "stack"
 
 
+@pytest.mark.slow
 @as_root
 def test_roots_strict_umask_closes_no_door_to_nobody(open_place: Path) -> None:
     done = become(0, open_place / "stack", 0o077)
