@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 from sqlalchemy import Engine
@@ -12,6 +13,10 @@ from db import migrate
 from db.models import Base
 from db.session import Sessions, make_engine, make_sessions
 from tests.support.servers import Servers, database, empty_redis, servers
+
+# How long one example takes is the machine's affair.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
