@@ -119,9 +119,9 @@ def take_off(session: Session, parent_id: str, n: int) -> Moved | None:
 
 
 def item_counts(session: Session, parent_id: str) -> dict[str, int]:
-    """How many children of the parent are in each state; states without any are left out."""
-    rows = session.execute(select(jobs.c.state, func.count()).where(jobs.c.parent_id == parent_id).group_by(jobs.c.state))
-    return dict(rows.all())
+    """How many children of the parent are in each state, by its name; states without any are left out."""
+    counted = select(jobs.c.state, func.count()).where(jobs.c.parent_id == parent_id)
+    return dict(session.execute(counted.group_by(jobs.c.state).order_by(jobs.c.state)).all())
 
 
 def _end(session: Session, parent_id: str, *, cancel_requested: bool) -> Moved:
