@@ -11,7 +11,6 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from db import migrate, observations
-from db.models import Entity
 from db.observations import Ingested, Row
 from db.session import make_engine, make_sessions
 from tests.support.severed import cut
@@ -114,20 +113,20 @@ def test_polls_go_on_for_a_while_without_postgres(house: House, ready: Caller, m
 @pytest.mark.parametrize("moment", ["in a COPY", "in a statement"])
 def test_a_connection_that_breaks_in_the_middle(house: House, me: Caller, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """In a COPY the driver's own error comes through, past SQLAlchemy."""
-    upsert = observations.upsert
+    upsert = observations.upsert_many
 
-    def broken(session: Session, entity: Entity, rows: Iterable[Row]) -> Ingested:
+    def broken(session: Session, tenant_id: str, rows: Iterable[tuple[str, Row]]) -> dict[str, Ingested]:
         if moment == "in a statement":
             cut(house.runtime.engine)
-        return upsert(session, entity, cutting(house.runtime.engine, rows))
+        return upsert(session, tenant_id, cutting(house.runtime.engine, rows))
 
-    monkeypatch.setattr(observations, "upsert", broken)
+    monkeypatch.setattr(observations, "upsert_many", broken)
     answer = me.post("/entities/u/observations", {"observations": days(30_000)})
     assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
     assert me.get("/entities/u").status_code == 404
 
 
-def cutting(engine: Engine, rows: Iterable[Row]) -> Iterator[Row]:
+def cutting(engine: Engine, rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
     for number, row in enumerate(rows):
         if number == 10:
             cut(engine)
