@@ -150,6 +150,7 @@ def _what_dies_is_started_again(folder: Path, house: House) -> None:
     assert pids(folder)["train"] == house.pids["train"], "the others are left alone"
 
 
+@pytest.mark.slow
 def test_what_a_killed_up_leaves_behind_is_ended_by_the_next_up_and_by_down(folder: Path) -> None:
     assert command("up", "--detach", "--folder", str(folder), **SCALED).returncode == 0
     before, left = _kill_supervisor(folder)
@@ -179,6 +180,7 @@ def _kill_supervisor(folder: Path) -> tuple[House, list[int]]:
     return house, left
 
 
+@pytest.mark.slow
 def test_given_servers_are_used_and_outlive_the_house(folder: Path, live: Servers) -> None:
     broker = f"{live.redis_url.rsplit('/', 1)[0]}/9"
     with database(live.database_url) as url:

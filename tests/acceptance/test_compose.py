@@ -127,6 +127,7 @@ def _group(place: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_told_to_leave_a_queue_is_ill(fleet: Host) -> None:
     """By Flower's own user, who may speak to workers. It answers a ping all the while."""
     app = make_celery(replace(load({}), redis_url=fleet.redis_url("flower")))

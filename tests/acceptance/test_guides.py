@@ -18,7 +18,12 @@ from tests.support.client import House
 RAISES = ".venv/bin/fleetcast up"
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+#: Minutes each on a slow machine: the default run walks through the others.
+LONG = {"devices", "prices"}
+PAGES = [pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in LONG else []) for page in GUIDES]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_a_guide_leads_to_where_it_says(page: Path, house: House, tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     script, folder = "\n".join(blocks(page)), tmp_path / "house"

@@ -145,6 +145,7 @@ def test_with_the_index_alone_none_appears_twice(folder: Path) -> None:
     assert found.red
 
 
+@pytest.mark.slow
 def test_without_a_second_bell_what_redis_forgot_waits_for_ever(folder: Path) -> None:
     found = play(folder, [emptied_redis], "ringing again")
     assert found.red.get(NOT_ENDED) == 3, found.red

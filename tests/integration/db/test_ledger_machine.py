@@ -180,7 +180,12 @@ GONE = [
 ]
 
 
-@pytest.mark.parametrize("gone", GONE, ids=lambda gone: gone.err.__name__)
+#: What is found within seconds; the default run looks for these.
+FOUND_SOON = {no_look_for_twins, finished_jobs_are_moved, models_always_free}
+EACH = [pytest.param(gone, id=gone.err.__name__, marks=[] if gone.err in FOUND_SOON else [pytest.mark.slow]) for gone in GONE]
+
+
+@pytest.mark.parametrize("gone", EACH)
 def test_a_protection_that_is_gone_is_missed(expendable: Sessions, monkeypatch: pytest.MonkeyPatch, gone: Gone) -> None:
     with expendable.begin() as session:
         session.execute(text(gone.schema))
