@@ -14,7 +14,7 @@ demo: .venv/demo ## Watch real series being trained and forecast; DATA=file.parq
 	$(PY) -m ops.cli demo $(if $(DATA),--data "$(DATA)") $(DEMO)
 
 test: .venv/dev ## Run the tests; they start their own Postgres and Valkey
-	$(PY) -m pytest -n 3 --dist loadfile -m "not slow" $(TESTS)
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
 
 test-slow: .venv/dev ## Run the tests that take minutes each, on the series below FLEETCAST_TEST_DATA
 	$(PY) -m pytest -m slow $(TESTS)
