@@ -36,7 +36,7 @@ def test_a_guide_leads_to_where_it_says(page: Path, house: House, tmp_path: Path
         env=_environment(house, folder, alone=RAISES in script),
         capture_output=True,
         text=True,
-        timeout=480,
+        timeout=900,
         check=False,
     )
     if folder.exists():
