@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 import secrets
 from datetime import timedelta
@@ -11,7 +10,7 @@ from sqlalchemy import Double, and_, cast, delete, func, select, text
 from sqlalchemy.orm import Session
 
 from db.models import ApiKey, Login, Tenant
-from db.tenants import NO_SECRET, Identity, digest, left_s, stale, stamp, usable
+from db.tenants import Identity, admitted, digest, left_s, stale, usable
 
 #: `fl_<id>_<secret>`, as a key is `fk_<id>_<secret>`.
 PREFIX = "fl_"
@@ -55,12 +54,7 @@ def authenticate(session: Session, presented: str) -> Identity | None:
         .join(Tenant, Tenant.id == Login.tenant_id)
         .where(Login.id == login_id)
     ).one_or_none()
-    right = hmac.compare_digest(digest(secret), NO_SECRET if row is None else row.secret_sha256)
-    if row is None or not right or not row.usable:
-        return None
-    if row.stale:
-        stamp(session, row.key_id)
-    return Identity(row.tenant_id, row.name, row.key_id, frozenset(row.scopes), row.left_s)
+    return admitted(session, row, secret)
 
 
 def end(session: Session, presented: str) -> None:

@@ -9,9 +9,9 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Double, and_, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Double, Row, and_, cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -24,7 +24,7 @@ SCOPES = ("read", "write", "operate")
 #: `fk_<id>_<secret>`: 48 bits to find the row by, 256 bits that nobody guesses (so a fast hash is enough).
 _KEY = re.compile(r"fk_([0-9a-f]{12})_([0-9a-f]{64})")
 #: Compared against when no row is found, so that an unknown id takes as long as a wrong secret.
-NO_SECRET = bytes(32)
+_NO_SECRET = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,7 @@ def authenticate(session: Session, presented: str) -> Identity | None:
     row = session.execute(
         select(
             ApiKey.tenant_id,
+            ApiKey.id.label("key_id"),
             ApiKey.secret_sha256,
             ApiKey.scopes,
             Tenant.name,
@@ -118,12 +119,20 @@ def authenticate(session: Session, presented: str) -> Identity | None:
         .join(Tenant, Tenant.id == ApiKey.tenant_id)
         .where(ApiKey.id == key_id)
     ).one_or_none()
-    right = hmac.compare_digest(digest(secret), NO_SECRET if row is None else row.secret_sha256)
+    return admitted(session, row, secret)
+
+
+def admitted(session: Session, row: Row[*tuple[Any, ...]] | None, secret: str) -> Identity | None:
+    """Whose row of a key, or of a login by one, this is; None where there is none, it no longer holds, or the secret is another.
+
+    It takes as long whether or not there is a row. `row` has tenant_id, name, key_id, secret_sha256, scopes, usable, stale and left_s.
+    """
+    right = hmac.compare_digest(digest(secret), _NO_SECRET if row is None else row.secret_sha256)
     if row is None or not right or not row.usable:
         return None
     if row.stale:
-        stamp(session, key_id)
-    return Identity(row.tenant_id, row.name, key_id, frozenset(row.scopes), row.left_s)
+        _stamp(session, row.key_id)
+    return Identity(row.tenant_id, row.name, row.key_id, frozenset(row.scopes), row.left_s)
 
 
 def list_keys(session: Session, tenant_id: str) -> list[ApiKey]:
@@ -164,7 +173,7 @@ def rotate_key(
     return Rotated(old, new, whole)
 
 
-def stamp(session: Session, key_id: str) -> None:
+def _stamp(session: Session, key_id: str) -> None:
     """Note the use, at most once a minute. SKIP LOCKED: a request must never wait for another one's transaction for a courtesy."""
     due = select(ApiKey.id).where(ApiKey.id == key_id, stale()).with_for_update(skip_locked=True).scalar_subquery()
     session.execute(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import select
 import sys
+import termios
+import tty
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,8 +18,6 @@ import redis
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
-from sqlalchemy import func
-from sqlalchemy import select as sql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -94,8 +94,7 @@ def _answers(runtime: Runtime) -> bool:
 def _queues(session: Session) -> list[dict[str, Any]]:
     """Each queue, whether or not anything waits there."""
     held = {depth.queue: depth for depth in ledger.queues(session)}
-    counted = sql(Job.queue, func.count(Job.lease_owner.distinct())).where(Job.state == RUNNING).group_by(Job.queue)
-    workers = {row[0]: row[1] for row in session.execute(counted)}
+    workers = ledger.holders(session)
     empty = ledger.QueueDepth("", 0, 0, None)
     return [_queue(name, held.get(name, empty), workers.get(name, 0)) for name in QUEUES]
 
@@ -200,9 +199,6 @@ def _keys() -> Iterator[_Pressed]:
         if not sys.stdin.isatty():
             yield _Pressed(False)
             return
-        import termios  # there is none on Windows
-        import tty
-
         before = termios.tcgetattr(sys.stdin)
         try:
             tty.setcbreak(sys.stdin)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from db.errors import NotFound
 from db.ledger.moves import item_counts
-from db.models import QUEUED, Attempt, Entity, Job, Tenant
+from db.models import QUEUED, RUNNING, Attempt, Entity, Job, Tenant
 
 __all__ = [
     "Failures",
@@ -22,6 +22,7 @@ __all__ = [
     "find",
     "get",
     "get_many",
+    "holders",
     "item_counts",
     "items",
     "page",
@@ -157,6 +158,12 @@ def failures(session: Session, parent_id: str) -> list[Failures]:
 def queues(session: Session) -> list[QueueDepth]:
     """The queues that hold anything."""
     return [QueueDepth(*row) for row in session.execute(_QUEUES)]
+
+
+def holders(session: Session) -> dict[str, int]:
+    """How many workers hold jobs of a queue, by queue; one without any is left out."""
+    counted = select(Job.queue, func.count(Job.lease_owner.distinct())).where(Job.state == RUNNING)
+    return dict(session.execute(counted.group_by(Job.queue)).all())
 
 
 def position(session: Session, job: Job) -> int | None:

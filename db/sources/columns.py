@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from db.sources.source import Channel, Points
+from db.sources.source import Channel, Points, too_many
 
 #: By name, all of one length.
 Columns = Mapping[str, NDArray[Any]]
+
+
+def bounded(batches: Iterable[pa.RecordBatch], source: str, most: int) -> Iterator[pa.RecordBatch]:
+    """The batches as they come. Raises SourceUnreadable when they bring more than `most` rows."""
+    rows = 0
+    for batch in batches:
+        rows += batch.num_rows
+        if rows > most:
+            raise too_many(source, most)
+        yield batch
 
 
 def doubles(column: pa.ChunkedArray) -> NDArray[np.float64]:

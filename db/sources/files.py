@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
 from db.sources.catalogue import FilesConfig
-from db.sources.columns import Columns, doubles, numbers, points
-from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, milliseconds, moment, too_many
+from db.sources.columns import Columns, bounded, doubles, numbers, points
+from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, milliseconds, moment
 
 #: Stands in a path for the name of the entity, with everything percent-encoded that could lead elsewhere.
 ENTITY = "{entity}"
@@ -89,7 +89,8 @@ class FilesSource(Reader):
         with self._refused():
             try:
                 with fsspec.open(path, "rb", **self._storage) as file:
-                    batches = list(self._bounded(self._batches(file, path, {self._config.at, *fields})))
+                    found = self._batches(file, path, {self._config.at, *fields})
+                    batches = list(bounded(found, self._config.name, self._limits.max_rows))
             except FileNotFoundError:
                 return {}
             table = pa.Table.from_batches(batches) if batches else pa.table({})
@@ -105,14 +106,6 @@ class FilesSource(Reader):
             return
         for batch in pa.csv.open_csv(file):
             yield batch.select([name for name in batch.schema.names if name in wanted])
-
-    def _bounded(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        rows = 0
-        for batch in batches:
-            rows += batch.num_rows
-            if rows > self._limits.max_rows:
-                raise too_many(self._config.name, self._limits.max_rows)
-            yield batch
 
     def _milliseconds(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
         if self._config.time in _MS:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
 from db.sources.catalogue import Influx3Config
-from db.sources.columns import doubles, numbers, points
-from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, moment, too_many
+from db.sources.columns import bounded, doubles, numbers, points
+from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, moment
 
 #: What a server says that may be well in a moment. gRPC calls a server's own failure internal.
 _PASSING = (pa.flight.FlightUnavailableError, pa.flight.FlightTimedOutError, pa.flight.FlightInternalError, pa.flight.FlightCancelledError)
@@ -75,7 +75,7 @@ class Influx3Source(Reader):
         return {name: found for group in groups if group for name, found in self._gathered(whom, group, span).items()}
 
     def _gathered(self, whom: Whom, group: Mapping[str, list[str]], span: Span) -> Mapping[str, Points]:
-        table = pa.Table.from_batches(list(self._bounded(self._selected(whom, group, span))))
+        table = pa.Table.from_batches(list(bounded(self._selected(whom, group, span), self._config.name, self._limits.max_rows)))
         times = _milliseconds(table["time"])
         columns = {field: doubles(table[field]) for field in table.column_names if field != "time"}
         order = np.argsort(times, kind="stable")
@@ -87,14 +87,6 @@ class Influx3Source(Reader):
         some = f"coalesce({', '.join(fields)}) IS NOT NULL" if len(fields) > 1 else f"{fields[0]} IS NOT NULL"
         end = f"LIMIT {self._limits.max_rows + 1}" if span.last_rows is None else f"ORDER BY time DESC LIMIT {span.last_rows}"
         return self._ask(self._select(", ".join(("time", *fields)), f"{where} AND {some}", end), bound)
-
-    def _bounded(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        rows = 0
-        for batch in batches:
-            rows += batch.num_rows
-            if rows > self._limits.max_rows:
-                raise too_many(self._config.name, self._limits.max_rows)
-            yield batch
 
     def _known(self, there: Mapping[str, Channel]) -> dict[str, list[str]]:
         """Of each channel those of its fields that the table has, as from the first row that has one. Raises SourceUnreadable."""
