@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
-import sklearn
 
 from ml import keeper, shelf
 from ml.anomaly.detector import Detector
@@ -73,7 +73,7 @@ def _manifest(detector: Detector) -> dict[str, Any]:
 
 def _libraries() -> dict[str, str]:
     python = ".".join(map(str, sys.version_info[:3]))
-    return {"python": python, "numpy": np.__version__, "scikit-learn": sklearn.__version__, "safetensors": safetensors.__version__}
+    return {"python": python, "numpy": np.__version__, "scikit-learn": version("scikit-learn"), "safetensors": safetensors.__version__}
 
 
 def _tensors(usual: Usual) -> dict[str, npt.NDArray[Any]]:
