@@ -47,6 +47,8 @@ class Ask:
     again: bool = True
     #: Seconds that it asks the service to wait before it answers.
     wait: float = 0.0
+    #: Seconds of silence after which it counts as broken; None as long as any request that waits so long.
+    silence: float | None = None
     #: Statuses besides 2xx and 304 that are answers to it.
     accepts: tuple[int, ...] = ()
 
@@ -117,7 +119,7 @@ class Http:
         return response
 
     def _built(self, ask: Ask) -> httpx.Request:
-        silence = max(self._timeout, ask.wait + MARGIN_S)
+        silence = max(self._timeout, ask.wait + MARGIN_S) if ask.silence is None else ask.silence
         timeout = httpx.Timeout(self._timeout, read=silence)
         query = {name: _text(value) for name, value in ask.query.items() if value is not None}
         content = ask.stream() if ask.stream is not None else ask.content

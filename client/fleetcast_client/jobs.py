@@ -143,7 +143,7 @@ class Job(Generic[R_co]):
         if self.terminal or deadline.left() < STRETCH_S:
             return
         try:
-            for event in follow(self._http, self.id, insist=False):
+            for event in follow(self._http, self.id, insist=False, deadline=deadline):
                 if event is not None:
                     self._hear(event)
                 if deadline.left() < STRETCH_S:

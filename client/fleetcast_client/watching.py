@@ -43,17 +43,34 @@ class Event:
     data: Answer
 
 
-def follow(http: Http, job_id: str, after: str | None = None, *, insist: bool = True) -> Iterator[Event | None]:
+class Deadline:
+    """How much of the time given is left; None is all the time in the world."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._at = None if seconds is None else time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds; infinite where none were given."""
+        return float("inf") if self._at is None else max(self._at - time.monotonic(), 0.0)
+
+
+ENDLESS = Deadline(None)
+
+
+def follow(
+    http: Http, job_id: str, after: str | None = None, *, insist: bool = True, deadline: Deadline = ENDLESS
+) -> Iterator[Event | None]:
     """A job's events until its end, or all after the one with the id `after`; None is a sign of life.
 
-    A connection that breaks is made again, and goes on after the last event. Raises ConnectionFailed when nothing is heard at all any more,
-    and Problem when the service refuses: at once where the caller does not `insist`.
+    A connection that breaks is made again, and goes on after the last event, unless the deadline is over. Raises ConnectionFailed when
+    nothing is heard at all any more, and Problem when the service refuses: at once where the caller does not `insist`.
     """
     fruitless = 0
-    while fruitless <= http.retries:
+    while fruitless <= http.retries and (left := deadline.left()) > 0:
         fruitless += 1
         headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": after})
-        ask = Ask(method="GET", path=below("jobs", job_id, "events"), headers=headers, wait=SILENCE_S)
+        ask = Ask(method="GET", path=below("jobs", job_id, "events"), headers=headers, silence=min(SILENCE_S, left))
         with http.stream(ask, insist=insist) as response:
             if response.status_code == 204:  # the end has been seen
                 return
@@ -63,7 +80,9 @@ def follow(http: Http, job_id: str, after: str | None = None, *, insist: bool = 
                 yield event
                 if event is not None and event.type == "end":
                     return
-        time.sleep(random.uniform(*BACK_S))
+        time.sleep(min(random.uniform(*BACK_S), deadline.left()))
+    if deadline.left() == 0:
+        return
     raise ConnectionFailed(f"The events of {job_id} cannot be read: the stream was opened and broke {fruitless} times.")
 
 
@@ -100,15 +119,3 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
 def _event(told: Mapping[str, str]) -> Event:
     kind, data = told.get("event", "message"), json.loads(told["data"])
     return Event(told.get("id", ""), kind, EVENTS.get(kind, Answer).read(data))
-
-
-class Deadline:
-    """How much of the time given is left; None is all the time in the world."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self.seconds = seconds
-        self._at = None if seconds is None else time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Seconds; infinite where none were given."""
-        return float("inf") if self._at is None else max(self._at - time.monotonic(), 0.0)
