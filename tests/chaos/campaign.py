@@ -1,6 +1,7 @@
 """The campaign: the whole product under load while everything about it fails, and what is left of its promises in the end.
 
-python -m tests.chaos.campaign --seed 7 --minutes 8                   # scaled time constants, thousands of jobs
+python -m tests.chaos.campaign --seed 7 --minutes 8                   # scaled time constants, a fault a second
+python -m tests.chaos.campaign --seed 7 --minutes 25 --pauses 3       # fewer faults, which leave time for thousands of jobs
 python -m tests.chaos.campaign --seed 7 --minutes 20 --production     # the defaults of production, one fault after another
 """
 
@@ -17,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -216,6 +217,7 @@ def main() -> int:
     options = _options()
     folder = Path(tempfile.mkdtemp(prefix="campaign-"))
     plan = production(options.seed, options.minutes) if options.production else Plan(options.seed, options.minutes)
+    plan = replace(plan, quick_s=plan.quick_s * options.pauses, lasting_s=plan.lasting_s * options.pauses)
     outcome = run(plan, folder, lambda line: print(line, file=sys.stderr, flush=True))
     told = {"plan": asdict(plan), "red": outcome.verdict.red, "faults": outcome.faults, "jobs": outcome.verdict.jobs}
     print(json.dumps(told | {"figures": outcome.verdict.figures}, indent=1) if options.json else report.written(outcome), flush=True)
@@ -233,6 +235,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--production", action="store_true", help="time constants as in production, one fault after another")
+    parser.add_argument("--pauses", type=float, default=1.0, help="how many times as long the pauses between faults are")
     parser.add_argument("--json", action="store_true", help="all figures, instead of tables")
     parser.add_argument("--keep", action="store_true", help="keep the logs and the clients' book also when nothing is wrong")
     return parser.parse_args()

@@ -126,6 +126,7 @@ def test_with_every_protection_all_stories_end_well(folder: Path) -> None:
     assert found.figures["outcomes"]["lost"] >= 2
 
 
+@pytest.mark.slow
 def test_without_the_fence_a_woken_worker_publishes_what_is_no_longer_its_own(folder: Path) -> None:
     found = play(folder, [frozen_worker], "fence")
     assert STALE in found.red, found.red
@@ -151,7 +152,6 @@ def test_without_a_second_bell_what_redis_forgot_waits_for_ever(folder: Path) ->
     assert found.red.get(NOT_ENDED) == 3, found.red
 
 
-@pytest.mark.slow
 def test_without_the_reaper_a_dead_worker_keeps_its_job(folder: Path) -> None:
     found = play(folder, [killed_worker], "reaper")
     assert found.red.get(NOT_ENDED) == 1, found.red
