@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -43,8 +44,12 @@ def listed(flower: httpx.Client) -> set[tuple[str, str]]:
 
 
 def saved_at(house: House) -> float:
-    """When the state was last written down; 0 before the first time."""
-    return max((file.stat().st_mtime for file in (Path(house.folder) / "flower-state").glob("flower.db*")), default=0.0)
+    """When the state was last written down; 0 before the first time. Its files are renamed while they are looked at."""
+    times = [0.0]
+    for file in (Path(house.folder) / "flower-state").glob("flower.db*"):
+        with suppress(FileNotFoundError):
+            times.append(file.stat().st_mtime)
+    return max(times)
 
 
 @pytest.mark.parametrize("path", ["/", "/tasks", "/broker", "/api/tasks", "/api/workers"])

@@ -18,8 +18,8 @@ from tests.support.client import House
 RAISES = ".venv/bin/fleetcast up"
 
 
-#: Minutes each on a slow machine: the default run walks through the others.
-LONG = {"devices", "prices"}
+#: A minute or more each: the default run walks through the others.
+LONG = {"devices", "prices", "pv", "sensors"}
 PAGES = [pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in LONG else []) for page in GUIDES]
 
 

@@ -57,7 +57,10 @@ class Visit:
         return found
 
     def first_paint_ms(self) -> float:
-        found: float = self.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        """Once there is one: a page may be loaded before it is painted."""
+        paint = "performance.getEntriesByName('first-contentful-paint')[0]"
+        self.page.wait_for_function(paint)
+        found: float = self.page.evaluate(f"{paint}.startTime")
         return found
 
     def picture(self, name: str, folder: Path) -> None:

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from flask import Flask
-from jsonschema import Draft202012Validator, FormatChecker
-from jsonschema.protocols import Validator
-from referencing import Registry, Resource
-from referencing.jsonschema import DRAFT202012
+from jsonschema_rs import Draft202012Validator, Registry, ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
@@ -42,8 +40,8 @@ class Contract:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.operations = {operation.id: operation for operation in _operations(document)}
-        self._registry = Registry().with_resource(NAME, Resource.from_contents(_closed(document), default_specification=DRAFT202012))
-        self._validators: dict[str, Validator] = {}
+        self._registry = Registry([(NAME, _closed(document))])
+        self._validators: dict[str, Draft202012Validator] = {}
 
     def responses(self, operation: Operation) -> Mapping[str, Document]:
         return {status: self.follow(response) for status, response in operation.told["responses"].items()}
@@ -62,8 +60,8 @@ class Contract:
     def faults(self, pointer: str, value: Any) -> list[str]:
         """What is wrong with a value by the schema at this place of the document."""
         if pointer not in self._validators:
-            schema = {"$ref": f"{NAME}#{pointer}"}
-            self._validators[pointer] = Draft202012Validator(schema, registry=self._registry, format_checker=FormatChecker())
+            schema = {"$ref": f"{NAME}#{quote(pointer)}"}
+            self._validators[pointer] = Draft202012Validator(schema, registry=self._registry, validate_formats=True)
         return [_told(error) for error in self._validators[pointer].iter_errors(value)]
 
     def check(self, operation: Operation, answer: TestResponse) -> None:
@@ -179,8 +177,12 @@ def _escaped(step: str) -> str:
     return step.replace("~", "~0").replace("/", "~1")
 
 
-def _told(error: Any) -> str:
-    deepest = error
-    while deepest.context:
-        deepest = min(deepest.context, key=lambda each: -len(each.absolute_path))
-    return f"{deepest.json_path}: {deepest.message[:200]}"
+def _told(error: ValidationError) -> str:
+    deepest = _deepest(error)
+    return f"/{'/'.join(map(str, deepest.instance_path))}: {deepest.message[:200]}"
+
+
+def _deepest(error: ValidationError) -> ValidationError:
+    """Of several schemas none of which holds, what is wrong by the one that was nearest."""
+    within = [_deepest(each) for branch in getattr(error.kind, "context", ()) for each in branch]
+    return max(within, key=lambda each: len(each.instance_path), default=error)
