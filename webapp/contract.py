@@ -15,7 +15,9 @@ from tasks.problems import CATALOGUE, problem
 from webapp.auth import BELOW, scope_of
 from webapp.bodies import Parser
 from webapp.context import asked
-from webapp.examples import EXAMPLES, PROBLEMS, Example
+from webapp.examples import EXAMPLES
+from webapp.examples.example import Example
+from webapp.examples.problems import PROBLEMS
 from webapp.problems import MEDIA_TYPE, RETRY_AFTER, fault, invalid, pointer
 from webapp.schemas.parameters import HEADERS, IDEMPOTENCY_KEY, PATHS, always, sometimes
 

@@ -35,7 +35,7 @@ from tests.fuzz.world import World
 from tests.support.hostile import PARAMETER, WRITES
 from tests.support.tables import contents
 from tests.support.web import API, make_house, make_runtime
-from webapp.examples import ELSEWHERE
+from webapp.examples.bases import ELSEWHERE
 
 pytestmark = pytest.mark.fuzz
 

@@ -14,7 +14,9 @@ from db.models import AuditEntry, Base
 from tests.support.contract import Operation
 from tests.support.watched import learn
 from tests.support.web import Caller, House
-from webapp.examples import EXAMPLES, FORTY_DAYS, TEN_HOURS, WITH_DAYS_OFF, Example
+from webapp.examples import EXAMPLES
+from webapp.examples.example import Example
+from webapp.examples.histories import FORTY_DAYS, TEN_HOURS, WITH_DAYS_OFF
 
 
 def first(operation_id: str) -> Example:

@@ -22,7 +22,8 @@ from tests.support.listening import Heard, events
 from tests.support.watched import judge
 from tests.support.watched import learn as learn_usual
 from tests.support.web import START, Caller, House, make_house, make_runtime
-from webapp.examples import EXAMPLES, Example
+from webapp.examples import EXAMPLES
+from webapp.examples.example import Example
 
 STREAM = "text/event-stream"
 Deed = Callable[[House, Caller, Any], Any]

@@ -21,7 +21,9 @@ from fleetcast_client.reading import Answer
 from fleetcast_client.watching import heard
 from tests.support.listening import events
 from tests.unit.client.test_document import kinds
-from webapp.examples import EXAMPLES, PROBLEMS, Example
+from webapp.examples import EXAMPLES
+from webapp.examples.example import Example
+from webapp.examples.problems import PROBLEMS
 
 #: These bring the numbers of their sentence.
 OPEN = (ProblemDetails, Notice)

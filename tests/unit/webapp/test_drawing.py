@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webapp.drawing import backtest
-from webapp.examples import LOOKED_BACK
+from webapp.examples.backtests import LOOKED_BACK
 
 NAMES = (
     "<script>alert(1)</script>",

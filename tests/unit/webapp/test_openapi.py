@@ -21,7 +21,8 @@ from tasks.problems import CATALOGUE, problem
 from tests.support.contract import contract_of
 from tests.support.web import make_house, make_runtime
 from webapp.contract import Blueprint
-from webapp.examples import EXAMPLES, Example
+from webapp.examples import EXAMPLES
+from webapp.examples.example import Example
 from webapp.problems import _FAULTS
 from webapp.schemas import jobs, problems, shapes
 

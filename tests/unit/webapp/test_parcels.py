@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ml.shelf import MANIFEST, WEIGHTS, zipped
 from ml.spec import ModelSpec
-from webapp.examples import ELSEWHERE, ELSEWHERE_SPEC
+from webapp.examples.bases import ELSEWHERE, ELSEWHERE_SPEC
 from webapp.parcels import parcel
 from webapp.problems import Refusal
 
