@@ -16,6 +16,7 @@ from webapp.context import runtime, tenant_id
 from webapp.contract import Blueprint
 from webapp.pages import decode, number, page
 from webapp.schemas import anomalies as wire
+from webapp.schemas.detectors import WatchIn
 from webapp.schemas.fields import iso, moment
 from webapp.schemas.jobs import Job
 from webapp.schemas.parameters import IDEMPOTENCY_KEY, PREFER, SUBMITTED, WAITED
@@ -27,7 +28,7 @@ blp = Blueprint("anomalies", __name__, description="What is unusual of an entity
 
 @blp.route("/anomalies/train", methods=["POST"])
 @blp.reads(IDEMPOTENCY_KEY)
-@blp.arguments(wire.WatchIn)
+@blp.arguments(WatchIn)
 @blp.response(202, Job, headers=SUBMITTED, description="The job stands, and will reach its end. `deduplicated`: it stood already.")
 @blp.refuses("entity_not_found", "insufficient_data", "quota_exceeded", "queue_saturated", "source_unavailable", "source_unreadable")
 def train_detector(asked: Asked[WatchOrder]) -> Response:

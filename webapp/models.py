@@ -24,7 +24,9 @@ from webapp.negotiate import ZIP
 from webapp.pages import decode, number, page, semver, text
 from webapp.parcels import parcel
 from webapp.problems import Refusal, fault, invalid
+from webapp.schemas import activations, trainings, versions
 from webapp.schemas import models as wire
+from webapp.schemas.imports import ImportQuery
 from webapp.schemas.jobs import Job
 from webapp.schemas.pages import PageQuery
 from webapp.schemas.parameters import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, SUBMITTED, always
@@ -39,11 +41,11 @@ _NO_BASE = ("model_not_found", "version_not_found", "version_pruned", "no_active
 
 @blp.route("/models/train", methods=["POST"])
 @blp.reads(IDEMPOTENCY_KEY)
-@blp.arguments(wire.TrainIn)
+@blp.arguments(trainings.TrainIn)
 @blp.response(202, Job, headers=SUBMITTED, description="The job stands, and will reach its end. `deduplicated`: it stood already.")
 @blp.refuses(*_NO_BASE, "entity_not_found", "insufficient_data", "quota_exceeded", "queue_saturated")
 @blp.refuses("source_unavailable", "source_unreadable")
-def train(asked: wire.TrainAsked) -> Response:
+def train(asked: trainings.TrainAsked) -> Response:
     """Train one entity, or a batch of them
 
     A single entity without enough data is refused with every requirement; in a batch it becomes a failed item.
@@ -57,10 +59,10 @@ def train(asked: wire.TrainAsked) -> Response:
 
 @blp.route("/models/pretrain", methods=["POST"])
 @blp.reads(IDEMPOTENCY_KEY)
-@blp.arguments(wire.PretrainIn)
+@blp.arguments(trainings.PretrainIn)
 @blp.response(202, Job, headers=SUBMITTED, description="The job stands, and will reach its end. `deduplicated`: it stood already.")
 @blp.refuses("entity_not_found", "insufficient_data", "quota_exceeded", "queue_saturated")
-def pretrain(asked: wire.PretrainAsked) -> Response:
+def pretrain(asked: trainings.PretrainAsked) -> Response:
     """Train a base: one network, learned from many entities, for trainings to start from
 
     A base serves nobody itself. It is kept as a model of kind `base` under an entity of its own, also of kind `base`, and is listed,
@@ -75,11 +77,11 @@ def pretrain(asked: wire.PretrainAsked) -> Response:
 
 @blp.route("/models/import", methods=["POST"])
 @blp.doc(requestBody=_PARCEL)
-@blp.arguments(wire.ImportQuery, location="query")
-@blp.response(201, wire.Version, headers=always("Location"), description="The base has a new version.")
+@blp.arguments(ImportQuery, location="query")
+@blp.response(201, versions.Version, headers=always("Location"), description="The base has a new version.")
 @blp.alt_response(
     200,
-    schema=wire.Version,
+    schema=versions.Version,
     success=True,
     headers=always("Location"),
     description="The base had this network already; nothing was written.",
@@ -170,7 +172,7 @@ def _document(model: Model, heads: registry.Heads, drift: drifts.Known | None) -
 
 @blp.route("/models/<model_id>/versions")
 @blp.arguments(PageQuery, location="query")
-@blp.response(200, wire.VersionPage)
+@blp.response(200, versions.VersionPage)
 @blp.refuses("model_not_found")
 def list_versions(query: dict[str, Any], model_id: str) -> dict[str, Any]:
     """List the versions of a model, newest first, pruned ones too"""
@@ -182,7 +184,7 @@ def list_versions(query: dict[str, Any], model_id: str) -> dict[str, Any]:
 
 
 @blp.route("/models/<model_id>/versions/<semver>")
-@blp.response(200, wire.Version)
+@blp.response(200, versions.Version)
 @blp.refuses("model_not_found", "version_not_found")
 def get_version(model_id: str, semver: str) -> Version:
     """Look at a version: metrics, spec, data span, gate verdict, warnings"""
@@ -224,8 +226,8 @@ def delete_version(model_id: str, semver: str) -> None:
 
 @blp.route("/models/<model_id>/activate", methods=["POST"])
 @blp.reads(IF_MATCH)
-@blp.arguments(wire.ActivateIn)
-@blp.response(200, wire.Version)
+@blp.arguments(activations.ActivateIn)
+@blp.response(200, versions.Version)
 @blp.refuses("model_not_found", "version_not_found", "version_pruned", "precondition_failed")
 def activate(told: dict[str, Any], model_id: str) -> Version:
     """Make a version the one that serves
@@ -245,8 +247,8 @@ def activate(told: dict[str, Any], model_id: str) -> Version:
 
 
 @blp.route("/models/<model_id>/rollback", methods=["POST"])
-@blp.arguments(wire.RollbackIn, required=False)
-@blp.response(200, wire.Version)
+@blp.arguments(activations.RollbackIn, required=False)
+@blp.response(200, versions.Version)
 @blp.refuses("model_not_found", "conflicting_activation")
 def rollback(told: dict[str, Any], model_id: str) -> Version:
     """Go back to the version that was active before; again, to the one before that"""
@@ -266,7 +268,7 @@ def _if_match() -> str | None:
 
 @blp.route("/models/<model_id>/activations")
 @blp.arguments(PageQuery, location="query")
-@blp.response(200, wire.ActivationPage)
+@blp.response(200, activations.ActivationPage)
 @blp.refuses("model_not_found")
 def list_activations(query: dict[str, Any], model_id: str) -> dict[str, Any]:
     """List who moved the active flag, when, why, from where to where; newest first"""

@@ -19,7 +19,7 @@ from ml.shelf import MANIFEST, WEIGHTS
 from ml.spec import ModelSpec
 from webapp.bodies import read_json, read_text
 from webapp.problems import Refusal, fault, faults_of, invalid, pointer
-from webapp.schemas.models import Manifest
+from webapp.schemas.imports import Manifest
 
 #: What an exported artefact has besides, and nobody reads here.
 BESIDES = ("history.json", "summary.txt")

@@ -18,9 +18,11 @@ from webapp.answers import accepted, answered, asker
 from webapp.context import runtime, tenant_id
 from webapp.contract import Blueprint
 from webapp.schemas import predictions as wire
+from webapp.schemas.forecasts import StoredForecast
 from webapp.schemas.jobs import Job
 from webapp.schemas.parameters import IDEMPOTENCY_KEY, PREFER, SUBMITTED, WAITED
 from webapp.schemas.submissions import Asked
+from webapp.schemas.what_ifs import WhatIfIn
 from webapp.selection import named
 
 blp = Blueprint("predictions", __name__, description="Forecasts with intervals, and scenarios beside them")
@@ -61,7 +63,7 @@ def predict_batch(asked: wire.BatchAsked) -> Response:
 
 @blp.route("/predict/what-if", methods=["POST"])
 @blp.reads(IDEMPOTENCY_KEY, PREFER)
-@blp.arguments(wire.WhatIfIn)
+@blp.arguments(WhatIfIn)
 @blp.response(202, Job, headers=WAITED, description="The job stands; its `result` is still null.")
 @blp.alt_response(200, schema=Job, headers=WAITED, description="The job ended within `Prefer: wait=n`.", success=True)
 @blp.refuses(*_NO_ANSWER)
@@ -71,7 +73,7 @@ def what_if(asked: Asked[WhatIfJob]) -> Response:
 
 
 @blp.route("/entities/<name:entity>/forecasts/<name:target>")
-@blp.response(200, wire.StoredForecast)
+@blp.response(200, StoredForecast)
 @blp.refuses("entity_not_found", "forecast_not_found")
 def get_forecast(entity: str, target: str) -> dict[str, Any]:
     """Read the newest forecast that was made

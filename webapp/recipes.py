@@ -11,13 +11,13 @@ from ml.recipes import Recipe
 from ml.spec import ModelSpec
 from webapp.context import runtime
 from webapp.contract import Blueprint
-from webapp.schemas import models as wire
+from webapp.schemas.recipes import RecipeList
 
 blp = Blueprint("recipes", __name__, description="Named presets: model spec, data requirements, gate")
 
 
 @blp.route("/recipes")
-@blp.response(200, wire.RecipeList)
+@blp.response(200, RecipeList)
 def list_recipes() -> dict[str, Any]:
     """List every preset with its requirements, defaults and gate"""
     watched = [_watching(recipe) for recipe in WATCH_RECIPES.values()]

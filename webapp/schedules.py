@@ -23,6 +23,7 @@ from webapp.pages import decode, number, page, text
 from webapp.schemas import schedules as wire
 from webapp.schemas.pages import PageQuery
 from webapp.schemas.parameters import always
+from webapp.schemas.runs import ScheduleRunPage
 from webapp.selection import require_makeable
 
 blp = Blueprint("schedules", __name__, description="Jobs that are asked for again and again")
@@ -96,7 +97,7 @@ def delete_schedule(schedule_id: str) -> None:
 
 @blp.route("/schedules/<schedule_id>/runs")
 @blp.arguments(PageQuery, location="query")
-@blp.response(200, wire.ScheduleRunPage)
+@blp.response(200, ScheduleRunPage)
 @blp.refuses("schedule_not_found")
 def list_schedule_runs(query: dict[str, Any], schedule_id: str) -> dict[str, Any]:
     """List what became of each due moment, newest first"""

@@ -10,7 +10,7 @@ from tasks.templates import meant
 from webapp.context import runtime, tenant_id
 from webapp.paths import require_nameable
 from webapp.problems import fault, invalid
-from webapp.schemas.models import Selection
+from webapp.schemas.selection import Selection
 
 
 def named(whom: Selection) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from marshmallow import ValidationError, fields, post_load, validate, validates_
 
 from tasks.orders import FOLDS, BacktestOrder
 from webapp.schemas.fields import Moment, Name, Out, Real, Text, Whole
-from webapp.schemas.models import SpecIn
 from webapp.schemas.shapes import DATE_TIME, FORECASTERS, MODEL_ID, SEMVER, SOMETIMES, shaped
+from webapp.schemas.specs import SpecIn
 from webapp.schemas.submissions import SOURCE_OF_VERSION, SOURCE_TOLD, Asked, Submission
 
 MOST_FOLDS = 20

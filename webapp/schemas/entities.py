@@ -10,6 +10,7 @@ from db.entities import ChannelInfo
 from webapp.schemas.fields import In, Moment, Name, Out, Plain, Real, Several, Text, Word
 from webapp.schemas.pages import PageQuery, page_of
 from webapp.schemas.problems import Fault, Requirement
+from webapp.schemas.submissions import SOURCE_TOLD
 
 
 class ChannelIn(In):
@@ -175,3 +176,12 @@ class Readiness(Out):
     target = fields.String(metadata={"description": "The first of those measured."})
     ready = fields.Boolean(metadata={"description": "Every requirement is met: a training would be accepted."})
     requirements = fields.List(fields.Nested(Requirement))
+
+
+class ReadinessSpec(Out):
+    """A measurement that only a worker can make, of what a recipe needs."""
+
+    entity = fields.String()
+    recipe = fields.String()
+    target = fields.String(allow_none=True, metadata={"description": "Null: the recipe's own."})
+    source = fields.String(metadata=SOURCE_TOLD)

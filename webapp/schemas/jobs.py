@@ -8,8 +8,7 @@ from tasks.jobs import QUEUES
 from tasks.problems import CATALOGUE
 from webapp.schemas.fields import Decimal, In, Name, Out, Word
 from webapp.schemas.pages import PageQuery, page_of
-from webapp.schemas.shapes import DATE_TIME, MODEL_ID, SEMVER, SOMETIMES, numbered, shaped
-from webapp.schemas.submissions import SOURCE_TOLD
+from webapp.schemas.shapes import DATE_TIME, SOMETIMES, numbered, shaped
 
 KINDS = ("train", "pretrain", "import", "predict", "what_if", "backtest", "anomaly_train", "anomaly_detect", "readiness")
 #: As the ledger keeps them.
@@ -35,91 +34,6 @@ OUTCOMES = (
 #: Those among them that a request for the result answers with 409: a 5xx would make clients and proxies ask again.
 SETTLED = tuple(code for code in OUTCOMES if CATALOGUE[code].status >= 500)
 JOB_ID = {"pattern": numbered("job")}
-
-
-class BaseRef(Out):
-    """The version that a training starts from, as it was when it was asked for."""
-
-    model = fields.String(metadata=MODEL_ID)
-    version = fields.String(metadata={"pattern": SEMVER})
-
-
-class TrainSpec(Out):
-    """A training, defaults filled in."""
-
-    entity = fields.String()
-    recipe = fields.String()
-    target = fields.String(metadata={"description": "The first of `spec.targets`."})
-    model = fields.String(metadata={"description": "Name of the lineage; where there are several targets, that of the first."})
-    activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
-    look_back_hours = fields.Float(allow_none=True)
-    base = fields.Dict(allow_none=True, metadata=shaped("BaseRef", description="The network to start from; null: from none."))
-    source = fields.String(metadata=SOURCE_TOLD)
-    spec = fields.Dict(metadata=shaped("Spec"))
-
-
-class PretrainSpec(Out):
-    """The training of a base, defaults filled in."""
-
-    entity = fields.String(metadata={"description": "Name of the base, and of the entity that holds it."})
-    recipe = fields.String()
-    target = fields.String(metadata={"description": "The first of `spec.targets`, and the name of the model that holds the base."})
-    entities = fields.List(fields.String(), metadata={"description": "Those it is to be learned from."})
-    activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
-    look_back_hours = fields.Float(allow_none=True)
-    source = fields.String(metadata=SOURCE_TOLD)
-    spec = fields.Dict(metadata=shaped("Spec"))
-
-
-class ImportSpec(Out):
-    """The import of a base. Its job has ended when it is first seen, and it is never tried again."""
-
-    entity = fields.String(metadata={"description": "Name of the base, and of the entity that holds it."})
-    recipe = fields.String(allow_none=True, metadata={"description": "As its manifest says."})
-    target = fields.String(metadata={"description": "The first of `spec.targets`, and the name of the model that holds the base."})
-    activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
-    sha256 = fields.String(metadata={"pattern": "^[0-9a-f]{64}$", "description": "Of the tensors."})
-    bytes = fields.Integer(metadata={"description": "That they take."})
-    spec = fields.Dict(metadata=shaped("Spec"))
-
-
-class _AskedSpec(Out):
-    """What every question about the future names."""
-
-    entity = fields.String()
-    target = fields.String()
-    horizon = fields.Integer(allow_none=True)
-    level = fields.Float(allow_none=True)
-    version = fields.String(allow_none=True, metadata={"description": "Null: the one that is active when the job runs."})
-    future = fields.Dict(
-        allow_none=True,
-        values=fields.List(fields.Float()),
-        metadata={"description": "By channel, the values ahead that the request brought; null: what is stored counts."},
-    )
-    source = fields.String(metadata=SOURCE_TOLD)
-
-
-class PredictSpec(_AskedSpec):
-    """A forecast, defaults filled in. Those of an item of a batch are filled in when it runs."""
-
-    sink = fields.String(metadata=SOMETIMES | {"description": "Where the forecast goes besides."})
-
-
-class WhatIfSpec(_AskedSpec):
-    """A what-if, defaults filled in."""
-
-    scenarios = fields.List(fields.Dict(metadata=shaped("ScenarioIn")))
-    bounds = fields.String(validate=validate.OneOf(("clamp", "reject", "warn")))
-    include_baseline = fields.Boolean(metadata={"description": "The result holds the baseline."})
-
-
-class ReadinessSpec(Out):
-    """A measurement that only a worker can make, of what a recipe needs."""
-
-    entity = fields.String()
-    recipe = fields.String()
-    target = fields.String(allow_none=True, metadata={"description": "Null: the recipe's own."})
-    source = fields.String(metadata=SOURCE_TOLD)
 
 
 class BatchSpec(Out):
@@ -182,21 +96,6 @@ class BatchResult(Out):
     failed = fields.Integer()
     cancelled = fields.Integer()
     has_failures = fields.Boolean()
-
-
-class Sent(Out):
-    """The rows of a forecast in a sink."""
-
-    name = fields.String(metadata={"description": "Of the sink."})
-    rows = fields.Integer(metadata={"description": "One for each step."})
-    model_id = fields.String(metadata={"pattern": numbered("ver"), "description": "Key of the version that made them, in both tables."})
-
-
-class ForecastResult(Out):
-    """What a prediction brought."""
-
-    forecast = fields.Dict(metadata=shaped("Forecast"))
-    sink = fields.Dict(metadata=SOMETIMES | shaped("Sent", description="Where it was asked to go besides."))
 
 
 RESULTS = (

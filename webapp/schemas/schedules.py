@@ -1,4 +1,4 @@
-"""Schedules on the wire: a job asked for again and again, when, of whom, and what became of each run."""
+"""Schedules on the wire: a job asked for again and again, when, and of whom."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from ml.errors import SpecInvalid
-from tasks.retrain import AS_BAD
-from tasks.schedules import FAILED, FIRED, SKIPPED, WAITING, NewSchedule
+from tasks.schedules import NewSchedule
 from tasks.sources import is_outside
 from tasks.templates import KINDS, about
 from tasks.timetable import EVERY_S, MOST_JITTER_S, clock, require_cron, zone
-from webapp.schemas.anomalies import DetectIn, WatchIn
+from webapp.schemas.anomalies import DetectIn
 from webapp.schemas.backtests import BacktestIn
-from webapp.schemas.fields import Flag, In, Moment, Name, Out, Real, Text, Whole, Word
-from webapp.schemas.models import PretrainIn, TrainIn
+from webapp.schemas.conditions import WhenIn
+from webapp.schemas.detectors import WatchIn
+from webapp.schemas.fields import Flag, In, Moment, Name, Out, Text, Whole, Word
 from webapp.schemas.pages import page_of
 from webapp.schemas.predictions import PredictBatchIn
+from webapp.schemas.runs import NextRun, ScheduleRun
 from webapp.schemas.shapes import numbered, shaped
+from webapp.schemas.trainings import PretrainIn, TrainIn
 
 SCHEDULE_ID = {"pattern": numbered("sch")}
 MISSED = ("once", "skip")
@@ -56,31 +58,6 @@ class OpenHoursIn(In):
     def apart(self, data: dict[str, Any], **_: Any) -> None:
         if clock("from", data["begin"]) == clock("to", data["end"]):
             raise ValidationError("The same as `from`: leave the window out, or name two times.", "to")
-
-
-class AccuracyIn(In):
-    """How much errors may grow."""
-
-    worse_than = Real(
-        1,
-        1000,
-        required=True,
-        metadata={"description": "Recent errors over those usual when the version was made: 1.2 is a fifth more."},
-    )
-
-
-class WhenIn(In):
-    """Conditions of a training, of which one must hold of an entity; an entity without an active version is due in any case."""
-
-    age_hours = Real(0.01, 1_000_000, metadata={"description": "The newest version is so many hours old."})
-    new_rows = Whole(1, 1_000_000, metadata={"description": "So many rows of the target are later than all that the newest version knows."})
-    drift = Word(*AS_BAD, metadata={"description": "The last verdict about the version that serves is this one, or worse."})
-    accuracy = fields.Nested(AccuracyIn, metadata={"description": "The errors of the version that serves have grown."})
-
-    @validates_schema
-    def at_least_one(self, data: dict[str, Any], **_: Any) -> None:
-        if not data:
-            raise ValidationError("Name one condition at least, or leave `when` out.")
 
 
 class TemplateIn(In):
@@ -187,57 +164,6 @@ class OpenHours(Out):
     end = fields.String(data_key="to")
 
 
-class Accuracy(Out):
-    """How much errors may grow."""
-
-    worse_than = fields.Float()
-
-
-class When(Out):
-    """Conditions of a training; null is none."""
-
-    age_hours = fields.Float(allow_none=True)
-    new_rows = fields.Integer(allow_none=True)
-    drift = fields.String(allow_none=True, validate=validate.OneOf(tuple(AS_BAD)))
-    accuracy = fields.Dict(allow_none=True, metadata=shaped("Accuracy"))
-
-
-class NextRun(Out):
-    """A run to come."""
-
-    due_at = Moment(metadata={"description": "The moment of cron or interval, or the opening of the window that it waits for."})
-    fires_at = Moment(metadata={"description": "With its jitter, or, of a run that found no room, when it is tried again."})
-
-
-class ScheduleRun(Out):
-    """What became of one due moment."""
-
-    due_at = Moment()
-    at = Moment(metadata={"description": "When it came to this state."})
-    state = fields.String(
-        validate=validate.OneOf((FIRED, WAITING, SKIPPED, FAILED)),
-        metadata={"description": "`waiting`: it is tried again soon. `fired`: its job stands, and has a fate of its own."},
-    )
-    reason = fields.String(
-        allow_none=True,
-        metadata={
-            "description": "Why it was not fired: `missed` (nobody was there, and the schedule says skip), `nobody` (nobody is meant any "
-            "more, or the selector finds nobody), `none_due` (no condition holds), `window_shut`, `newer_release`, or the code of `error`."
-        },
-    )
-    error = fields.Nested("Problem", allow_none=True, metadata={"description": "Null, too, once an entity that it may tell of was erased."})
-    job = fields.String(attribute="job_id", allow_none=True, metadata={"description": "What was asked for; null once it was purged."})
-    entities = fields.Integer(allow_none=True, metadata={"description": "How many were meant."})
-    due = fields.Integer(allow_none=True, metadata={"description": "How many of them the job is about."})
-    why = fields.Dict(
-        values=fields.Integer(),
-        allow_none=True,
-        metadata={"description": "How many by each condition, by `no_active_version`, and, not due, by `under_way`: trained already."},
-    )
-    passed_over = fields.Integer(metadata={"description": "Later runs that it stands for, since nobody was there; 1,000 or more as 1,000."})
-    links = fields.Dict(values=fields.String(metadata={"format": "uri-reference"}), metadata={"description": "Path of the job, if any."})
-
-
 class Schedule(Out):
     """A job that is asked for again and again."""
 
@@ -271,4 +197,3 @@ class ScheduleInFull(Schedule):
 
 
 SchedulePage = page_of(Schedule)
-ScheduleRunPage = page_of(ScheduleRun)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import INCLUDE, fields, validate
@@ -42,6 +43,8 @@ NOTICES = (
 DATE_TIME = {"format": "date-time"}
 #: For a member that is left out where it does not apply.
 SOMETIMES = {"sometimes": True}
+#: Least and most steps that a forecast can have, and of the level of its intervals: what ModelSpec allows.
+HORIZON, LEVEL = (1, 168), (0.5, 0.99)
 SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)$"
 
 
@@ -56,6 +59,12 @@ MODEL_ID = {"pattern": numbered("mdl")}
 def shaped(*schemas: str, **about: Any) -> dict[str, Any]:
     """Metadata of a member that holds one of these schemas, by their names."""
     return {"shapes": schemas} | about
+
+
+def bounded(bounds: Mapping[str, tuple[float, float]], field: str, about: str) -> dict[str, Any]:
+    """Metadata of a numeric field of a spec: its bounds are the spec's own."""
+    low, high = bounds[field]
+    return {"minimum": low, "maximum": high, "description": about}
 
 
 class Notice(Out):

@@ -12,12 +12,16 @@ from marshmallow import ValidationError
 from ml.spec import BOUNDS, ModelSpec, Split
 from tasks.orders import BacktestOrder, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
 from webapp.problems import faults_of
-from webapp.schemas import predictions
+from webapp.schemas import shapes
+from webapp.schemas.activations import ActivateIn
 from webapp.schemas.backtests import BacktestIn
 from webapp.schemas.entities import EntityIn
 from webapp.schemas.fields import In
-from webapp.schemas.models import ActivateIn, PretrainIn, Selection, SpecIn, SplitIn, TrainIn
-from webapp.schemas.predictions import PredictBatchIn, PredictIn, WhatIfIn
+from webapp.schemas.predictions import PredictBatchIn, PredictIn
+from webapp.schemas.selection import Selection
+from webapp.schemas.specs import SpecIn, SplitIn
+from webapp.schemas.trainings import PretrainIn, TrainIn
+from webapp.schemas.what_ifs import WhatIfIn
 
 TRAIN = {"entity": "u", "recipe": "health-daily"}
 PRETRAIN = {"name": "hearts", "entities": ["a", "b"], "recipe": "health-daily"}
@@ -189,5 +193,5 @@ def test_the_wire_and_the_spec_agree() -> None:
     """One dataclass for the rule, one schema for the wire: the same fields, the targets aside, which the request names apart."""
     assert set(SpecIn().fields) == {f.name for f in fields_of(ModelSpec)} - {"targets"}
     assert set(SplitIn().fields) == {f.name for f in fields_of(Split)}
-    assert BOUNDS["horizon"] == predictions.HORIZON
-    assert BOUNDS["level"] == predictions.LEVEL
+    assert BOUNDS["horizon"] == shapes.HORIZON
+    assert BOUNDS["level"] == shapes.LEVEL
