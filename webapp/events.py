@@ -19,7 +19,8 @@ from tasks.runtime import Runtime
 from webapp.auth import still_admitted
 from webapp.context import runtime, tenant_id, wsgi
 from webapp.contract import Blueprint
-from webapp.hub import Document, Hub, Watcher, hub
+from webapp.feeds import Document, Watcher
+from webapp.hub import Hub, hub
 from webapp.schemas.events import EventItem, EventMetric, EventProgress, EventReset, EventState, EventWarning
 from webapp.schemas.jobs import Job
 from webapp.schemas.parameters import LAST_EVENT_ID, always

@@ -8,35 +8,30 @@ between them, and hold none while nothing is asked.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import structlog
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.board import EVENTS_KEPT, HEAR_MS, Event, Follower, Place, make_redis
+from db.board import HEAR_MS, Event, Follower, Place, make_redis
 from db.errors import NotFound
 from tasks import status
 from tasks.runtime import Runtime
-from webapp.problems import Refusal
+from webapp.feeds import NEVER, Document, Feed, Trouble, Watcher
+from webapp.seats import Seats
 
 log = structlog.get_logger()
-
-Document = Mapping[str, Any]
 
 EXTENSION = "fleetcast.hub"
 #: Pause before the first look at a job that nobody waited for yet. Each is by GROWTH longer than the one before; after LAST_S it is heard.
 FIRST_S, GROWTH, LAST_S = 0.03, 2.0, 0.2
 #: How often it is asked where all of them stand.
 SWEEP_S = 2.0
-NEVER = math.inf
 #: Pause after a hearing: with hundreds of jobs in it, each costs a millisecond, and what is told meanwhile is heard together.
 GATHER_S = 0.03
 #: Pause after a hearing that Redis did not answer.
@@ -47,83 +42,6 @@ NOTICE_S = 0.25
 LINGER_S = 5.0
 #: Redis is given so long beyond what a hearing takes.
 MARGIN_S = 1.0
-
-
-class Watcher:
-    """One who waits for a job: what came since it last looked up."""
-
-    def __init__(self) -> None:
-        #: Those that a reader is too slow for are lost from the front; the next one then names a predecessor that it has not seen.
-        self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
-        #: The newest that was looked up.
-        self.document: Document | None = None
-        #: Why the last look found nothing.
-        self.trouble: NotFound | SQLAlchemyError | None = None
-        self._bell = threading.Event()
-
-    def wait(self, seconds: float) -> None:
-        """Until something came, or the time is over."""
-        self._bell.wait(max(0.0, seconds))
-        self._bell.clear()
-
-    def ring(self) -> None:
-        self._bell.set()
-
-
-@dataclass(eq=False)
-class Feed:
-    """One job that somebody in this process waits for."""
-
-    about: tuple[str, str]
-    #: What was told up to here is known.
-    heard: Place
-    watchers: list[Watcher] = field(default_factory=list)
-    #: How many of them want documents as soon as there is a new one.
-    pollers: int = 0
-    pause: float = NEVER
-    look_at: float = NEVER
-    trouble: NotFound | SQLAlchemyError | None = None
-
-
-class Seats:
-    """How many watch in this process, and whose they are."""
-
-    def __init__(self, most: int, most_of_tenant: int) -> None:
-        self._most, self._most_of_tenant = most, most_of_tenant
-        self._taken: Counter[str] = Counter()
-        self._lock = threading.Lock()
-
-    def take(self, tenant_id: str) -> None:
-        """Raises Refusal when all are taken."""
-        with self._lock:
-            if self._taken[tenant_id] >= self._most_of_tenant:
-                raise Refusal("too_many_streams", f"The tenant holds {self._most_of_tenant} event streams open.")
-            if self._taken.total() >= self._most:
-                raise Refusal("streams_saturated", f"{self._most} event streams are open here.")
-            self._taken[tenant_id] += 1
-
-    @contextmanager
-    def offered(self, tenant_id: str) -> Iterator[bool]:
-        """Whether there was one, which is kept until the block ends."""
-        try:
-            self.take(tenant_id)
-        except Refusal:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            self.leave(tenant_id)
-
-    def leave(self, tenant_id: str) -> None:
-        with self._lock:
-            self._taken[tenant_id] -= 1
-            if not self._taken[tenant_id]:
-                del self._taken[tenant_id]
-
-    @property
-    def taken(self) -> int:
-        return self._taken.total()
 
 
 class Hub:
@@ -237,10 +155,7 @@ class Hub:
             feed = self._feeds.get(about)
             if feed is None:
                 return
-            feed.heard = events[-1].place
-            for watcher in feed.watchers:
-                watcher.events.extend(events)
-                watcher.ring()
+            feed.tell(events)
             if feed.pollers:
                 feed.look_at = 0.0
                 self._poke.set()
@@ -292,28 +207,23 @@ class Hub:
 
     def _look_up(self, feed: Feed) -> None:
         found: Document | None = None
-        trouble: NotFound | SQLAlchemyError | None = None
+        trouble: Trouble | None = None
         try:
             found = status.read(self._runtime, *feed.about)
         except (NotFound, SQLAlchemyError) as error:
             trouble = error
         self._give(feed, found, trouble)
 
-    def _give(self, feed: Feed, found: Document | None, trouble: NotFound | SQLAlchemyError | None) -> None:
+    def _give(self, feed: Feed, found: Document | None, trouble: Trouble | None) -> None:
         if trouble is not None and feed.trouble is None:
             log.warning("job_not_looked_up", tenant=feed.about[0], job=feed.about[1], error=type(trouble).__name__)
         with self._lock:
-            feed.trouble = trouble
-            for watcher in feed.watchers:
-                watcher.document = found or watcher.document
-                watcher.trouble = trouble
-                watcher.ring()
+            feed.give(found, trouble)
 
     def _ring_all(self) -> None:
         with self._lock:
             for feed in self._feeds.values():
-                for watcher in feed.watchers:
-                    watcher.ring()
+                feed.ring()
 
 
 def hub() -> Hub:

@@ -19,7 +19,8 @@ from marshmallow import Schema, fields
 
 from tasks.problems import CATALOGUE, Kind
 from webapp.assets import NOTHING
-from webapp.contract import EVENTS, Blueprint, complete
+from webapp.contract import EVENTS, Blueprint
+from webapp.document import complete
 from webapp.paths import NameConverter, name_schema
 from webapp.problems import Refusal
 from webapp.schemas.parameters import always
@@ -75,7 +76,7 @@ class Api(SmorestApi):  # type: ignore[misc]  # untyped
         """Ours are registered with the app."""
 
     def _register_responses(self) -> None:
-        """Ours are added by `webapp.contract`."""
+        """Ours are added by `webapp.document`."""
 
     def _register_pagination_header(self) -> None:
         """Pages are told in bodies here."""

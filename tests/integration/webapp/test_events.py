@@ -27,8 +27,9 @@ from tests.support.road import SMALL, ingest, settings_for, wave, work_off, work
 from tests.support.web import Caller, House, days, make_house, make_runtime
 from webapp import auth
 from webapp import hub as hub_room
-from webapp.hub import EXTENSION, Hub, Seats
+from webapp.hub import EXTENSION, Hub
 from webapp.problems import Refusal
+from webapp.seats import Seats
 
 TRAIN = {"entity": "u", "recipe": "health-daily"}
 
