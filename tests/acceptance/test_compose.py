@@ -27,6 +27,8 @@ from tests.support.compose import Host, until
 from tests.support.real import devices
 from tests.support.role import apart
 
+#: A whole fleet starts for it; by default the files are read (unit/ops/test_images.py) and the roles played (integration/ops/test_role.py).
+pytestmark = pytest.mark.slow
 PROCESSES = ("web", "dispatcher", "worker-interactive", "worker-train", "flower")
 ORDER = {"recipe": "device-metric", "target": "system.cpuUsage", "spec": {"epochs": 2, "hidden_size": 8}}
 
@@ -127,7 +129,6 @@ def _group(place: Path) -> int:
         return 0
 
 
-@pytest.mark.slow
 def test_a_worker_that_was_told_to_leave_a_queue_is_ill(fleet: Host) -> None:
     """By Flower's own user, who may speak to workers. It answers a ping all the while."""
     app = make_celery(replace(load({}), redis_url=fleet.redis_url("flower")))
@@ -143,7 +144,6 @@ def test_a_worker_that_was_told_to_leave_a_queue_is_ill(fleet: Host) -> None:
     until(lambda: fleet.is_well("worker-train"), "it is well again", 30)
 
 
-@pytest.mark.slow
 def test_a_process_that_hangs_is_ill_and_one_that_goes_on_is_well_again(fleet: Host) -> None:
     """Stopped and not ended: its port is still open and its connections are still there. Only the dispatcher's deeds tell, after 13 s."""
     with ThreadPoolExecutor() as pool:

@@ -32,7 +32,7 @@ SMALL = {"window": 12, "epochs": 3, "hidden_size": 8, "num_layers": 1}
 def test_the_weather_from_nothing_to_a_drawn_forecast(tmp_path: Path) -> None:
     place = tmp_path / "temporary"
     place.mkdir()
-    shown = command("demo", "--once", "--output", str(tmp_path / "drawings"), **SCALED, COLUMNS="80", TMPDIR=str(place))
+    shown = command("demo", "--once", "--output", str(tmp_path / "drawings"), timeout=600, **SCALED, COLUMNS="80", TMPDIR=str(place))
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert list(place.glob("fleetcast*")) == [], "gone without a trace"
 

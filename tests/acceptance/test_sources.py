@@ -70,6 +70,7 @@ def moments(points: Points, name: str) -> list[tuple[int, float]]:
     return [(round(datetime.fromisoformat(at).timestamp() * 1000), value) for at, value in points[name]]
 
 
+@pytest.mark.slow
 def test_a_room_is_forecast_from_a_follower_that_may_only_be_read(api: Api, rooms: Follower) -> None:
     measured = room(ROWS + 1)
     written(rooms, measured, slice(0, ROWS))

@@ -152,6 +152,7 @@ def test_without_a_second_bell_what_redis_forgot_waits_for_ever(folder: Path) ->
     assert found.red.get(NOT_ENDED) == 3, found.red
 
 
+@pytest.mark.slow
 def test_without_the_reaper_a_dead_worker_keeps_its_job(folder: Path) -> None:
     found = play(folder, [killed_worker], "reaper")
     assert found.red.get(NOT_ENDED) == 1, found.red

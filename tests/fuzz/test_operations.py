@@ -43,7 +43,7 @@ pytestmark = pytest.mark.fuzz
 MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
 SEED = int(os.environ.get("FUZZ_SEED") or (random.SystemRandom().randrange(2**32) if MINUTES else 1))
 #: Of each operation, in the sample and in one round of a long run.
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or (50 if MINUTES else 4))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or (50 if MINUTES else 2))
 METHODS = ("get", "put", "post", "delete", "patch")
 
 

@@ -181,7 +181,7 @@ GONE = [
 
 
 #: What is found within seconds; the default run looks for these.
-FOUND_SOON = {no_look_for_twins, finished_jobs_are_moved, models_always_free}
+FOUND_SOON = {no_look_for_twins}
 EACH = [pytest.param(gone, id=gone.err.__name__, marks=[] if gone.err in FOUND_SOON else [pytest.mark.slow]) for gone in GONE]
 
 

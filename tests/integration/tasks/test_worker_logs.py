@@ -41,7 +41,7 @@ def at_work(shop: Workshop) -> bool:
     return reading is not None and (metrics.WORKER,) in reading.held.get(metrics.PROCESSES, {})
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_from_its_first_line_to_its_last_a_worker_writes_json(shop: Workshop, tmp_path: Path, start: str) -> None:
     """One of its children is killed on the way."""
     log = tmp_path / "worker.log"
