@@ -7,6 +7,7 @@ accepted    POST /predict/batch and POST /models/train by a selector that finds 
 pass        The networks alone, loaded: each entity's forecast by itself, against all of them in one call.
 queue       The items of a batch through claim, fetch, load, pass, publication and mirror, one worker, no broker between: in cohorts of 1,
             which is one model after another, against cohorts of 64. Every entity has a version and an artefact of its own, none loaded.
+source      The same, of rows that lie in a table of somebody else's, as a source of the kind `sql` reads them.
 
 Memory is this process's. Other processes may be using the machine, so CPU seconds of this process stand beside the clock's.
 """
@@ -29,6 +30,9 @@ from bench.fleet import CHANNEL, START, furnish, wave
 from bench.house import Ground, forget_most, ground, most_held
 from bench.tables import figure, markdown
 from db import entities, ledger
+from db.sources.catalogue import read
+from db.sources.opened import Sources
+from db.sources.source import Limits
 from ml import artifact
 from ml.fitted import Fitted
 from ml.forecaster import forecast
@@ -65,9 +69,11 @@ def main() -> None:
         names = furnish(shop.sessions, here.me.tenant_id, shop.settings.model_dir, options.entities, spec)
         costs += _pass(shop, options.entities)
         costs += [_queue(shop, Asker(here.me.tenant_id), names, size) for size in options.cohorts]
+        shop = _elsewhere(here, shop)
+        costs += [_queue(shop, Asker(here.me.tenant_id), names, size, "source") for size in options.cohorts]
     heads = ["what", "items", "seconds", "items/s", "CPU ms an item", "memory grew by, MB"]
     print(markdown(heads, [_row(cost) for cost in costs]))
-    for one, other in ((costs[-4], costs[-3]), (costs[-2], costs[-1])):
+    for one, other in zip(costs[2::2], costs[3::2], strict=True):
         print(f"{other.name}: {one.seconds / other.seconds:.1f}× by the clock, {one.cpu_seconds / other.cpu_seconds:.1f}× in CPU time")
 
 
@@ -103,11 +109,31 @@ def _loaded(shop: Workshop, number: int) -> list[Fitted]:
     return [artifact.load(shop.settings.model_dir, sha256) for sha256 in addresses]
 
 
-def _queue(shop: Workshop, asker: Asker, names: Sequence[str], size: int) -> Cost:
+def _elsewhere(here: Ground, shop: Workshop) -> Workshop:
+    """The same rows in a table of somebody else's, in which every version has learned. Nothing is loaded."""
+    with shop.sessions.begin() as session:
+        for statement in _MOVED:
+            session.execute(text(statement))
+    told = f'[sources.follower]\nkind = "sql"\nurl = "{here.database_url}"\ntable = "elsewhere.readings"\nentity = "name"\nat = "at"\n'
+    configs = read(f'{told}tenants = ["*"]\n[sources.follower.channels]\n{CHANNEL} = "value"\n')
+    limits = Limits(shop.settings.source_max_rows, shop.settings.source_timeout_s)
+    return Workshop(replace(shop.runtime, sources=Sources(configs, limits)), shop.device)
+
+
+_MOVED = (
+    "CREATE SCHEMA elsewhere",
+    "CREATE TABLE elsewhere.readings AS SELECT e.name, o.at, o.value FROM observations o JOIN channels c ON c.id = o.channel_id "
+    "JOIN entities e ON e.id = c.entity_id",
+    "CREATE INDEX ON elsewhere.readings (name, at)",
+    "UPDATE versions SET source = 'follower'",
+)
+
+
+def _queue(shop: Workshop, asker: Asker, names: Sequence[str], size: int, where: str = "queue") -> Cost:
     shop = Workshop(replace(shop.runtime, settings=replace(shop.settings, prediction_cohort=size)), shop.device)
     order = PredictOrder(tuple(names), (CHANNEL,), level=0.5 + size / 1000, batch=True)
     batch = submit.predict(shop.runtime, asker, order).job.id
-    cost = _measured(f"queue, cohorts of {size}", len(names), lambda: work_off(shop))
+    cost = _measured(f"{where}, cohorts of {size}", len(names), lambda: work_off(shop))
     with shop.sessions() as session:
         assert ledger.get(session, asker.tenant_id, batch).state == "succeeded"
         assert ledger.item_counts(session, batch) == {"succeeded": len(names)}

@@ -48,6 +48,8 @@ class ForecastCache:
 
     def put_all(self, tenant: str, answers: Mapping[Question, Json], ttl_s: float = DAY_S) -> dict[Question, bool]:
         """The same of many, in few round trips."""
+        if ttl_s <= 0:  # nothing is kept for no time, and Redis refuses to
+            return dict.fromkeys(answers, False)
         calls: list[Call] = [([key(tenant, question)], [json.dumps(body), int(ttl_s * 1000)]) for question, body in answers.items()]
         kept = [bool(each) for some in in_parts(calls) for each in self._put_some(some)]
         return dict(zip(answers, kept, strict=True))

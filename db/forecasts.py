@@ -80,9 +80,10 @@ def store(
 
 
 def store_all(session: Session, tenant_id: str, made: Collection[Made]) -> None:
-    """The same of many answers. Of two to one question the last stands."""
+    """The same of many answers, if any. Of two to one question the last stands."""
     distinct = {one.question: one for one in made}
-    session.execute(_kept(tenant_id, list(distinct.values())))
+    if distinct:
+        session.execute(_kept(tenant_id, list(distinct.values())))
 
 
 def _kept(tenant_id: str, made: Sequence[Made]) -> Insert:

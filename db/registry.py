@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, defer
 from db import audit, deliveries
 from db.audit import OPERATOR, By
 from db.errors import Conflict, NoActiveVersion, NotFound, Stale
-from db.models import Activation, Entity, Json, Model, Version, new_id
+from db.models import Activation, Entity, Json, Model, Version, new_ids
 from db.session import ask, together
 
 Mode = Literal["auto", "always", "never"]
@@ -45,6 +45,13 @@ WHERE e.tenant_id = %(tenant)s AND e.name = %(entity)s
 _MODELS = """
 SELECT entity_id, name, id FROM models
 WHERE tenant_id = %(tenant)s AND kind = %(kind)s AND entity_id = ANY(%(entities)s::bigint[]) AND name = ANY(%(names)s::text[])
+"""
+
+_MAKE = """
+INSERT INTO models (id, tenant_id, kind, entity_id, name)
+SELECT id, %(tenant)s, %(kind)s, entity_id, name
+FROM unnest(%(ids)s::text[], %(entities)s::bigint[], %(names)s::text[]) AS made (id, entity_id, name)
+ON CONFLICT DO NOTHING RETURNING entity_id, name, id
 """
 
 _SOURCES = """
@@ -119,10 +126,10 @@ def ensure_models(session: Session, tenant_id: str, wanted: Collection[Lineage],
     if not missing:
         return known
     together(session)
-    shared = {"tenant_id": tenant_id, "kind": kind}
-    rows = [shared | {"id": new_id("mdl"), "entity_id": entity_id, "name": name} for entity_id, name in missing]
-    session.execute(insert(Model).on_conflict_do_nothing(), rows)
-    return find_models(session, tenant_id, wanted, kind)
+    owners, names = (list(column) for column in zip(*missing, strict=True))
+    made = ask(session, _MAKE, {"tenant": tenant_id, "kind": kind, "ids": new_ids("mdl", len(missing)), "entities": owners, "names": names})
+    known |= {(entity_id, name): model_id for entity_id, name, model_id in made}
+    return known if len(made) == len(missing) else find_models(session, tenant_id, wanted, kind)  # others made some meanwhile
 
 
 def find_models(session: Session, tenant_id: str, wanted: Collection[Lineage], kind: str = "forecast") -> dict[Lineage, str]:

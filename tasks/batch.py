@@ -1,4 +1,4 @@
-"""Predictions in hand: one by itself, those of a batch together, fetched by one question and answered in one pass."""
+"""Predictions in hand: one by itself, those of a batch together, their rows gathered and answered in one pass."""
 
 from __future__ import annotations
 
@@ -8,35 +8,19 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from db import entities, forecasts, registry
-from db.models import Channel, Entity, Json, Version
-from db.sources import stored
-from db.sources.stored import Wanted
+from db.models import Json
 from ml.errors import ModelError
-from ml.fitted import Fitted
-from ml.forecaster import Forecast, forecast, recent_rows, require_bounds
-from ml.series import RawChannels
+from ml.forecaster import Forecast, forecast, require_bounds
 from tasks import sinks
 from tasks.execute import Work
+from tasks.gather import Found, gather
 from tasks.jobs import PredictJob
-from tasks.predict import Served, answer, asked, predict_one, recent, remembered
+from tasks.predict import Served, answer, asked, predict_one, remembered
+from tasks.questions import fresh_s
 from tasks.sinks import Sending
-from tasks.sources import Store, is_outside
+from tasks.sources import origin
 from tasks.together import publish_together
 from tasks.workshop import Workshop
-
-
-@dataclass(frozen=True)
-class Found:
-    """A prediction with the version that answers it."""
-
-    work: Work
-    job: PredictJob
-    entity: Entity
-    version: Version
-    fitted: Fitted
-
-    def with_rows(self, raw: RawChannels, channel: Channel | None) -> Served:
-        return Served(self.entity, self.version, self.fitted, raw, channel)
 
 
 @dataclass(frozen=True)
@@ -49,12 +33,14 @@ class Made:
     forecast: Forecast
     body: Json
     sink: str | None
+    #: For how long others are given the answer; None where it is for its asker alone.
+    kept_s: float | None
 
 
 def predict(shop: Workshop, works: Sequence[Work]) -> None:
     """Answer each prediction in hand. Whoever cannot be answered among others is answered alone, and fails alone."""
     if len(works) > 1:
-        made = _made(_served(shop, _found(shop, works)))
+        made = _made(shop, _served(shop, _found(shop, works)))
         if made:
             _publish(shop, made)
     for work in works:
@@ -64,22 +50,19 @@ def predict(shop: Workshop, works: Sequence[Work]) -> None:
 
 
 def _found(shop: Workshop, works: Sequence[Work]) -> list[Found]:
-    """Those that are answered by an active version from our own observations, with it loaded.
-
-    Not those that name another version, bring a future of their own, or read a source: it is asked for one entity at a time.
-    """
+    """Those that are answered by an active version, with it loaded; not those that name another one or bring a future of their own."""
     jobs = _asking_of_the_active(works)
     with shop.sessions() as session:
         answering = registry.answering_many(session, works[0].job.tenant_id, {(job.entity, job.target) for _, job in jobs})
     found: list[Found] = []
     for work, job in jobs:
         entity, version = answering.get((job.entity, job.target), (None, None))
-        if entity is not None and version is not None and version.source is None and not is_outside(job.source):
+        if entity is not None and version is not None:
             with work.outcome():
                 work.alive()
                 fitted = shop.model(version)
                 require_bounds(fitted, job.horizon, job.level)
-                found.append(Found(work, job, entity, version, fitted))
+                found.append(Found(work, job, entity, version, fitted, origin(job.source or version.source)))
     return found
 
 
@@ -94,26 +77,15 @@ def _asking_of_the_active(works: Sequence[Work]) -> list[tuple[Work, PredictJob]
 
 
 def _served(shop: Workshop, found: Sequence[Found]) -> list[tuple[Found, Served]]:
-    """With their rows: of all by one statement, but for those that know something ahead, which are asked for by two more each."""
+    """With their rows. Those whose rows nobody could read among others' are left out."""
     with shop.sessions() as session:
         channels = entities.channels_named(session, {(each.entity.id, each.version.target) for each in found})
-        plain = [each for each in found if not each.fitted.spec.future_covariates]
-        rows = stored.fetch_many(session, [_wanted(each) for each in plain])
-        raws: dict[str, RawChannels] = {each.work.job.id: raw for each, raw in zip(plain, rows, strict=True)}
-        for each in found:
-            if each.work.job.id not in raws:
-                with each.work.outcome():
-                    raws[each.work.job.id] = recent(Store(session, each.entity.id), each.fitted)
+    raws = gather(shop, found)
     there = [(each, raws[each.work.job.id]) for each in found if each.work.job.id in raws]
     return [(each, each.with_rows(raw, channels.get((each.entity.id, each.version.target)))) for each, raw in there]
 
 
-def _wanted(found: Found) -> Wanted:
-    spec = found.fitted.spec
-    return Wanted(found.entity.id, spec.channels, recent_rows(spec, found.fitted.step_s))
-
-
-def _made(served: Sequence[tuple[Found, Served]]) -> list[Made]:
+def _made(shop: Workshop, served: Sequence[tuple[Found, Served]]) -> list[Made]:
     """Answered together where they are asked for the same steps and the same interval; who cannot be answered fails alone."""
     groups: dict[tuple[int | None, float | None], list[tuple[Found, Served]]] = {}
     for each in served:
@@ -125,7 +97,8 @@ def _made(served: Sequence[tuple[Found, Served]]) -> list[Made]:
             with found.work.outcome():
                 if isinstance(told, ModelError):
                     raise told
-                made.append(Made(found.work, asked(one, found.job, told), one, told, answer(one, told), found.job.sink))
+                kept_s = fresh_s(shop.runtime, found.source) if found.source == one.version.source else None
+                made.append(Made(found.work, asked(one, found.job, told), one, told, answer(one, told), found.job.sink, kept_s))
     return made
 
 
@@ -134,14 +107,15 @@ def _publish(shop: Workshop, made: Sequence[Made]) -> None:
     by_job = {one.work.job.id: one for one in made}
 
     def write(session: Session, held: Sequence[Work]) -> Mapping[str, tuple[Json, Sequence[Json]]]:
-        kept = [by_job[work.job.id] for work in held]
-        forecasts.store_all(session, kept[0].work.job.tenant_id, [_kept(one) for one in kept])
-        sent = sinks.send(shop.sink, session, [_sending(one) for one in kept])
-        return {one.work.job.id: ({"forecast": one.body} | told, list(one.forecast.warnings)) for one, told in zip(kept, sent, strict=True)}
+        ours = [by_job[work.job.id] for work in held]
+        forecasts.store_all(session, ours[0].work.job.tenant_id, [_kept(one) for one in ours if one.kept_s is not None])
+        sent = sinks.send(shop.sink, session, [_sending(one) for one in ours])
+        return {one.work.job.id: ({"forecast": one.body} | told, list(one.forecast.warnings)) for one, told in zip(ours, sent, strict=True)}
 
     publish_together(shop, [one.work for one in made], write)
-    answers = {one.question: remembered(one.work, one.body, shop.settings.forecast_ttl_s) for one in made if one.work.settled}
-    shop.runtime.cache.put_all(made[0].work.job.tenant_id, answers, shop.settings.forecast_ttl_s)
+    for kept_s in {one.kept_s for one in made if one.kept_s is not None}:
+        answers = {one.question: remembered(one.work, one.body, kept_s) for one in made if one.work.settled and one.kept_s == kept_s}
+        shop.runtime.cache.put_all(made[0].work.job.tenant_id, answers, kept_s)
 
 
 def _sending(made: Made) -> Sending:

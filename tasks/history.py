@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -28,7 +28,11 @@ def fetch(
     """
     if isinstance(place, Store):
         return stored.fetch(place.session, place.entity_id, channels, since=since, until=until, last_rows=last_rows)
-    found = place.source.fetch(place.whom, channels, since=since, until=until, last_rows=last_rows)
+    return arrays(place.source.fetch(place.whom, channels, since=since, until=until, last_rows=last_rows))
+
+
+def arrays(found: Mapping[str, Points]) -> RawChannels:
+    """What a source found, as `fetch` gives it."""
     return {name: _arrays(points) for name, points in found.items()}
 
 

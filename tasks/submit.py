@@ -33,11 +33,14 @@ from tasks.jobs import (
     AnomalyTrainJob,
     BacktestJob,
     JobSpec,
+    Mark,
     PredictJob,
     ReadinessJob,
+    Stencil,
     TrainJob,
     WhatIfJob,
     digest,
+    mark,
 )
 from tasks.metrics import JOBS_ENDED
 from tasks.orders import BASE, BacktestOrder, PredictOrder, PretrainOrder, TrainOrder, backtesting, pretraining, training, trainings
@@ -273,8 +276,9 @@ def _predict_batch(runtime: Runtime, session: Session, asker: Asker, order: Pred
     require(session, runtime, asker.tenant_id, order.source)
     pairs = [(entity, target) for entity in found for target in order.targets]
     own = registry.sources(session, asker.tenant_id, [(entity.id, target) for entity, target in pairs]) if runtime.sources.configs else {}
-    asked = [replace(order, source=order.source or own.get((entity.id, target))) for entity, target in pairs]
-    jobs = [(pair[0], PredictJob(pair[0].name, pair[1], *_left_open(each))) for pair, each in zip(pairs, asked, strict=True)]
+    of_source = {source: _left_open(replace(order, source=source)) for source in {order.source, *own.values()}}
+    said = [of_source[order.source or own.get((entity.id, target))] for entity, target in pairs]
+    jobs = [(entity, PredictJob(entity.name, target, *each)) for (entity, target), each in zip(pairs, said, strict=True)]
     return _submit_batch(runtime, session, asker, BATCH, jobs, shape_key=JOINED)
 
 
@@ -403,7 +407,17 @@ def _rows(
     """The jobs as the ledger takes them, each with these `changes`. A training makes its lineage where it is missing."""
     look = registry.ensure_models if isinstance(jobs[0][1], TrainJob) else registry.find_models
     models = look(session, asker.tenant_id, {(entity.id, job.model) for entity, job in jobs})
-    return [_row(runtime, asker, entity.id, job, models.get((entity.id, job.model)), **changes) for entity, job in jobs]
+    alike: dict[Mark, tuple[Stencil, ledger.NewJob]] = {}
+    rows = []
+    for entity, job in jobs:
+        mine = mark(job)
+        if mine not in alike:
+            alike[mine] = Stencil(job), _row(runtime, asker, entity.id, job, None, **changes)
+        stencil, like = alike[mine]
+        spec, spec_hash = stencil.of(job.entity)
+        about: dict[str, Any] = {"label": job.label, "entity_id": entity.id, "model_id": models.get((entity.id, job.model))}
+        rows.append(replace(like, spec=spec, spec_hash=spec_hash, **about))
+    return rows
 
 
 def _lineage(session: Session, asker: Asker, entity: Standing, job: TrainJob) -> str:

@@ -6,7 +6,7 @@ Measurements, tags and fields are the operator's words, always quoted; entities 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,23 @@ from db.errors import SourceUnreadable
 from db.observations import Coverage
 from db.sources.catalogue import InfluxConfig
 from db.sources.http import Http
-from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, counted, empty, finite, milliseconds, moment, too_many
+from db.sources.source import (
+    Channel,
+    Found,
+    Health,
+    Limits,
+    Points,
+    Reader,
+    Span,
+    Wanted,
+    Whom,
+    counted,
+    empty,
+    finite,
+    milliseconds,
+    moment,
+    too_many,
+)
 
 _NS_PER_MS = 1_000_000
 #: What one series of an answer holds: the names of its columns, and its rows.
@@ -33,8 +49,19 @@ class InfluxSource(Reader):
     def _points(self, whom: Whom, there: Mapping[str, Channel], span: Span) -> Mapping[str, Points]:
         found = {name: empty() for name in there}
         for group in [there] if span.last_rows is None else [{name: channel} for name, channel in there.items()]:
-            self._gather(group, self._selected(group, whom, span), found, backwards=span.last_rows is not None)
-        return found
+            self._gather(group, self._ask(*self._selected(group, whom, span)), found)
+        return found if span.last_rows is None else {name: _oldest_first(points) for name, points in found.items()}
+
+    def fetch_many(self, wanted: Sequence[Wanted]) -> Iterator[Found]:
+        """By one request with a statement for each channel of each."""
+        asked = [(n, {name: self._channels[name]}) for n, one in enumerate(wanted) for name in one.channels if name in self._channels]
+        told = [self._selected(group, wanted[n].whom, Span(last_rows=wanted[n].last_rows), str(n)) for n, group in asked]
+        bound = {word: value for _, given in told for word, value in given.items()}
+        found = [{name: empty() for name in one.channels} for one in wanted]
+        for place, rows in self._answers("; ".join(statement for statement, _ in told), bound) if asked else ():
+            n, group = asked[place]
+            self._gather(group, [rows], found[n])
+        yield from ({name: _oldest_first(points) for name, points in each.items()} for each in found)
 
     def coverage(self, whom: Whom, channels: Collection[str] | None = None, since: datetime | None = None) -> dict[str, Coverage]:
         held = {name: self._held(name, whom, since) for name in self._named(channels)}
@@ -61,13 +88,13 @@ class InfluxSource(Reader):
     def _measurement(self) -> str:
         return _quoted(self._config.measurement)
 
-    def _selected(self, group: Mapping[str, Channel], whom: Whom, span: Span) -> Iterator[Rows]:
+    def _selected(self, group: Mapping[str, Channel], whom: Whom, span: Span, mark: str = "") -> tuple[str, dict[str, Any]]:
         fields = ", ".join(_quoted(field) for channel in group.values() for field in channel.fields)
         end = f" LIMIT {self._limits.max_rows + 1}" if span.last_rows is None else f" ORDER BY time DESC LIMIT {span.last_rows}"
-        where, bound = self._where(whom, span.since, span.until)
-        return self._select(fields, where + end, bound)
+        where, bound = self._where(whom, span.since, span.until, mark)
+        return self._selecting(fields, where + end), bound
 
-    def _gather(self, group: Mapping[str, Channel], answered: Iterator[Rows], found: dict[str, Points], *, backwards: bool) -> None:
+    def _gather(self, group: Mapping[str, Channel], answered: Iterable[Rows], found: Mapping[str, Points]) -> None:
         """Take rows in as they come: first the columns, then every point of each channel."""
         taken = 0
         for columns, rows in answered:
@@ -77,9 +104,6 @@ class InfluxSource(Reader):
             for name, channel in group.items():
                 at, places = columns.index("time"), [columns.index(field) for field in channel.fields if field in columns]
                 _append(found[name], channel, at, places, rows)
-        for name in group if backwards else ():
-            times, values = found[name]
-            found[name] = (times[::-1], values[::-1])
 
     def _held(self, name: str, whom: Whom, since: datetime | None) -> Coverage | None:
         """Rows and days by the database's own count; of a channel with several names point by point, since it would count them apart."""
@@ -98,16 +122,19 @@ class InfluxSource(Reader):
         return Coverage(sum(counts), len(counts), first, last)
 
     def _select(self, what: str, where: str, bound: Mapping[str, Any]) -> Iterator[Rows]:
-        return self._ask(" ".join(("SELECT", what, "FROM", self._measurement, "WHERE", where)), bound)
+        return self._ask(self._selecting(what, where), bound)
 
-    def _where(self, whom: Whom, since: datetime | None, until: datetime | None) -> tuple[str, dict[str, Any]]:
-        """The condition, and what is bound in it."""
-        parts = [f"{_quoted(self._config.tag)} = $entity"]
-        bound: dict[str, Any] = {"entity": whom.entity, "tenant": whom.tenant}
+    def _selecting(self, what: str, where: str) -> str:
+        return " ".join(("SELECT", what, "FROM", self._measurement, "WHERE", where))
+
+    def _where(self, whom: Whom, since: datetime | None, until: datetime | None, mark: str = "") -> tuple[str, dict[str, Any]]:
+        """The condition, and what is bound in it, under names with this mark: several statements of one request share them."""
+        parts = [f"{_quoted(self._config.tag)} = $entity{mark}"]
+        bound: dict[str, Any] = {f"entity{mark}": whom.entity, "tenant": whom.tenant}
         for name, sign, at in (("since", ">=", since), ("until", "<", until)):
             if at is not None:
-                parts.append(f"time {sign} ${name}")
-                bound[name] = milliseconds(at) * _NS_PER_MS
+                parts.append(f"time {sign} ${name}{mark}")
+                bound[f"{name}{mark}"] = milliseconds(at) * _NS_PER_MS
         if self._config.where:
             parts.append(f"({self._config.where})")
         return " AND ".join(parts) + self._of_tenant(" AND "), bound
@@ -117,21 +144,26 @@ class InfluxSource(Reader):
 
     def _ask(self, asked: str, bound: Mapping[str, Any]) -> Iterator[Rows]:
         """What a statement answers, chunk by chunk. Raises SourceUnavailable, SourceUnreadable."""
+        return (rows for _, rows in self._answers(asked, bound))
+
+    def _answers(self, asked: str, bound: Mapping[str, Any]) -> Iterator[tuple[int, Rows]]:
+        """What several statements answer, and which of them does."""
         told = {"db": self._config.database, "q": asked, "epoch": "ms", "chunked": "true", "params": json.dumps(dict(bound))}
         for line in self._http.lines("/query", told):
             yield from self._rows(line)
 
-    def _rows(self, line: bytes) -> Iterator[Rows]:
+    def _rows(self, line: bytes) -> Iterator[tuple[int, Rows]]:
         try:
             told = json.loads(line)
             results = told.get("results", [])
             refused = next((each["error"] for each in (told, *results) if "error" in each), None)
-            series = [(each["columns"], each["values"]) for result in results for each in result.get("series", [])]
+            series = [(result["statement_id"], result.get("series", [])) for result in results if "error" not in result]
+            rows = [(place, (each["columns"], each["values"])) for place, some in series for each in some]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise SourceUnreadable(f"Source {self._config.name} answers what is no answer of InfluxDB.") from error
         if refused is not None:
             raise SourceUnreadable(f"Source {self._config.name} refuses the question.") from ValueError(refused)
-        yield from series
+        yield from rows
 
 
 _ENDS = ("first", "last")
@@ -150,3 +182,9 @@ def _append(points: Points, channel: Channel, at: int, places: Sequence[int], ro
         if value is not None:
             times.append(row[at])
             values.append(value)
+
+
+def _oldest_first(points: Points) -> Points:
+    """The newest were asked for, and come first."""
+    times, values = points
+    return times[::-1], values[::-1]

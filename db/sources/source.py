@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -65,6 +65,18 @@ class Span(NamedTuple):
     last_rows: int | None = None
 
 
+class Wanted(NamedTuple):
+    """The newest rows of some channels of somebody."""
+
+    whom: Whom
+    channels: tuple[str, ...]
+    last_rows: int
+
+
+#: What was found for one of many: each channel's points, or why its rows cannot be read.
+Found = dict[str, Points] | SourceUnreadable
+
+
 class Source(Protocol):
     """Every method raises SourceUnavailable where the source is away (it may be tried again), SourceUnreadable where it cannot be read."""
 
@@ -80,6 +92,12 @@ class Source(Protocol):
         """Each channel's points from `since` on and before `until`. `last_rows` keeps the newest; a channel without rows comes empty.
 
         Raises SourceLagging too: what is too far behind is not learned from.
+        """
+
+    def fetch_many(self, wanted: Sequence[Wanted]) -> Iterator[Found]:
+        """`fetch` of the newest rows of many of one tenant's, in the order in which they are wanted: by one question where it can be.
+
+        Raises SourceUnreadable where that question is refused whole; then each may be asked for alone.
         """
 
     def coverage(self, whom: Whom, channels: Collection[str] | None = None, since: datetime | None = None) -> dict[str, Coverage]:
@@ -117,6 +135,14 @@ class Reader(ABC):
         there = {name: self._channels[name] for name in channels if name in self._channels}
         found = self._points(whom, there, Span(since, until, last_rows)) if there else {}
         return {name: found.get(name) or empty() for name in channels}
+
+    def fetch_many(self, wanted: Sequence[Wanted]) -> Iterator[Found]:
+        """One after another: what cannot be asked for together."""
+        for one in wanted:
+            try:
+                yield self.fetch(one.whom, one.channels, last_rows=one.last_rows)
+            except SourceUnreadable as error:
+                yield error
 
     @abstractmethod
     def _points(self, whom: Whom, there: Mapping[str, Channel], span: Span) -> Mapping[str, Points]:

@@ -144,6 +144,28 @@ def test_children_keep_their_order(sessions: Sessions) -> None:
         assert [child.label for child in ledger.items(session, acme, parent.id, limit=99)] == labels
 
 
+@pytest.mark.parametrize(
+    "specs",
+    [
+        [{"a": 1, "b": {"c": [1, 2]}}] * 2,
+        [{"a": 1, "b": 2}, {"a": 1}],
+        [{"a": 1}, {"a": 1, "b": None}],
+        [{"a": 1, "b": None}, {"a": 1, "b": 3}],
+        [{"entity": "x"}, {"entity": "y"}],
+        [{}, {"a": 1}],
+    ],
+    ids=str,
+)
+def test_each_item_has_its_own_spec_whatever_it_has_in_common(sessions: Sessions, specs: list[dict[str, object]]) -> None:
+    acme = desk.tenant(sessions)
+    with sessions.begin() as session:
+        parent = ledger.submit_batch(session, desk.new(acme), [desk.new(acme, spec=spec, priority=n) for n, spec in enumerate(specs)])
+    with sessions() as session:
+        assert [(child.spec, child.priority) for child in ledger.items(session, acme, parent.id, limit=9)] == [
+            (spec, n) for n, spec in enumerate(specs)
+        ]
+
+
 def test_an_empty_batch_is_refused(sessions: Sessions) -> None:
     acme = desk.tenant(sessions)
     with sessions.begin() as session, pytest.raises(ValueError, match="at least one"):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
 from db.sources.catalogue import InfluxConfig, read
+from db.sources.http import Http
 from db.sources.influx import InfluxSource
-from db.sources.source import Limits, Whom, milliseconds
+from db.sources.source import Limits, Wanted, Whom, empty, milliseconds
 from ops.processes import usable_port
 from tests.support.influx import DATABASE, Influx, influx
 
@@ -60,6 +62,24 @@ def test_spans_and_newest_rows(there: Influx) -> None:
     newest = whole.fetch(ROOF, ["P", "Irr"], last_rows=2)
     assert (list(newest["P"][0]), list(newest["Irr"][0])) == (MS[-2:], [MS[8], MS[10]])
     assert list(whole.fetch(ROOF, ["P"], until=QUARTERS[3], last_rows=1)["P"][0]) == [MS[2]]
+
+
+def test_the_newest_rows_of_many_are_those_of_each_by_one_request(there: Influx, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, lines, asked = source(there), Http.lines, 0
+
+    def counted(*about: Any) -> Iterator[bytes]:
+        nonlocal asked
+        asked += 1
+        return lines(*about)
+
+    names = [ROOF.entity, "nobody", "other", "x' OR plant =~ /.*/ --", ROOF.entity]
+    wanted = [Wanted(Whom(name, "acme"), ("P", "Temp", "U", "unknown"), 2 + n % 2) for n, name in enumerate(names)]
+    alone = [whole.fetch(one.whom, one.channels, last_rows=one.last_rows) for one in wanted]
+    monkeypatch.setattr(Http, "lines", counted)
+    assert list(whole.fetch_many(wanted)) == alone
+    assert asked == 1
+    assert [len(found["P"][0]) for found in alone] == [2, 0, 1, 0, 2]
+    assert list(whole.fetch_many([Wanted(ROOF, ("unknown",), 1)])) == [{"unknown": empty()}]
 
 
 def test_coverage_counts_rows_and_utc_days(there: Influx) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import event, make_url
 
 from db.errors import SourceLagging, SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
 from db.sources.catalogue import SqlConfig, read
-from db.sources.source import Limits, Whom, milliseconds
+from db.sources.source import Limits, Wanted, Whom, empty, milliseconds
 from db.sources.sql import SqlSource
 from tests.support.servers import Servers, database
 
@@ -141,6 +141,52 @@ def test_spans_and_newest_rows(follower: str, told: str) -> None:
     assert list(found.fetch(whom, [name], until=HOURS[3], last_rows=1)[name][0]) == [milliseconds(HOURS[2])]
 
 
+ONE = """
+query = "SELECT * FROM metrics WHERE device = :entity"
+""" + LONG.replace('table = "metrics"', "")
+
+
+@pytest.mark.parametrize(
+    ("told", "whose", "channels", "statements"),
+    [
+        (WIDE, ["7", "8", "9", "no number", "7"], ("temperature", "humidity", "unknown"), 2),
+        (LONG, ["d1", "d2", "'; --"], ("memory", "disk"), 2),
+        (PRICES.format(at="day", time="date"), ["v1", "v2"], ("price",), 1),
+        (ONE, ["d1", "d2"], ("memory",), 2),
+    ],
+    ids=["wide", "long", "query", "query of one"],
+)
+@pytest.mark.parametrize("columnar", [(), ("postgresql",)], ids=["in turn", "ranked"])
+def test_the_newest_rows_of_many_are_those_of_each(
+    follower: str,
+    told: str,
+    whose: list[str],
+    channels: tuple[str, ...],
+    statements: int,
+    columnar: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("db.sources.statements._COLUMNAR", columnar)
+    found, asked = source(follower, told), 0
+    alone = [found.fetch(Whom(name, "acme"), channels, last_rows=2) for name in whose]
+
+    def count(*about: object) -> None:
+        nonlocal asked
+        asked += "LIMIT" in str(about[2]) or "row_number" in str(about[2])
+
+    event.listen(found._engine, "before_cursor_execute", count)
+    assert list(found.fetch_many([Wanted(Whom(name, "acme"), channels, 2) for name in whose])) == alone
+    assert asked == statements
+    assert any(times for times, _ in alone[0].values())
+
+
+def test_many_more_than_one_statement_speaks_of_and_rows_of_unlike_lengths(follower: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.sources.sql.AT_ONCE", 2)
+    found = source(follower, WIDE)
+    wanted = [Wanted(Whom(str(n)), ("humidity",), 1 + n % 3) for n in (8, 7, 6, 7, 7)]
+    assert list(found.fetch_many(wanted)) == [found.fetch(one.whom, one.channels, last_rows=one.last_rows) for one in wanted]
+
+
 def test_coverage_counts_rows_and_days_of_each_channel(follower: str) -> None:
     held = source(follower, WIDE).coverage(ROOM)
     assert held["temperature"] == Coverage(4, 2, HOURS[0], HOURS[3])
@@ -227,7 +273,7 @@ def test_where_rows_were_sought_is_told(follower: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "package"),
-    [("bigquery://shop/sales", "sqlalchemy-bigquery"), ("mysql+pymysql://u@h/d", "PyMySQL"), ("nosuch://h/d", "nosuch")],
+    [("snowflake://u@shop/sales", "snowflake-sqlalchemy"), ("mysql+pymysql://u@h/d", "PyMySQL"), ("nosuch://h/d", "nosuch")],
 )
 def test_a_missing_driver_is_named_with_its_package(url: str, package: str) -> None:
     with pytest.raises(SourceUnreadable, match=f"pip install {package}"):
@@ -253,6 +299,8 @@ def test_the_same_questions_in_sqlite(tmp_path: Path, time: str) -> None:
     assert shop.fetch(Whom("a"), ["v"], since=days[1])["v"][0].tolist() == [milliseconds(at) for at in days[1:]]
     assert shop.fetch(Whom("a"), ["v"], until=days[2], last_rows=1)["v"][1].tolist() == [1]
     assert shop.coverage(Whom("a")) == {"v": Coverage(3, 3, days[0], days[2])}
+    [newest, nobody] = shop.fetch_many([Wanted(Whom("a"), ("v",), 2), Wanted(Whom("b"), ("v",), 2)])
+    assert (newest, nobody) == (shop.fetch(Whom("a"), ["v"], last_rows=2), {"v": empty()})
     shop.close()
 
 

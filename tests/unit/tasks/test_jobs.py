@@ -24,9 +24,11 @@ from tasks.jobs import (
     PredictJob,
     PretrainJob,
     ReadinessJob,
+    Stencil,
     TrainJob,
     WhatIfJob,
     digest,
+    mark,
 )
 
 
@@ -54,6 +56,17 @@ JOBS: list[JobSpec] = [
     AnomalyDetectJob("user-42", "rhr", source="lake", hours=24.0),
     ReadinessJob("user-42", "health-daily", "lake", "rhr"),
 ]
+
+
+@pytest.mark.parametrize("job", [job for job in JOBS if isinstance(job, TrainJob | PredictJob)], ids=str)
+@pytest.mark.parametrize("entity", ["user-7", "", 'a "quoted" \\ é 値', '","recipe":"x'])
+def test_items_of_a_batch_are_stored_and_known_as_they_would_be_alone(job: TrainJob | PredictJob, entity: str) -> None:
+    alone = replace(job, entity=entity)
+    stored, found = Stencil(job).of(entity)
+    assert (stored, found) == (alone.as_dict(), digest(alone.as_dict()))
+    assert list(stored) == list(alone.as_dict())
+    assert mark(job) == mark(alone)
+    assert mark(job) != mark(replace(job, source="lake"))
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.kind)
