@@ -47,7 +47,7 @@ def worker(shop: Workshop, log: Path, **changes: str) -> Iterator[subprocess.Pop
     finally:
         stop.set()
         process.terminate()
-        process.wait(30)
+        process.wait(90)  # how long it may take is asked by the test that is about it
         loop.join(10)
 
 
