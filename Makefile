@@ -13,8 +13,9 @@ help: ## Show this list
 demo: .venv/demo ## Watch real series being trained and forecast; DATA=file.parquet for your own
 	$(PY) -m ops.cli demo $(if $(DATA),--data "$(DATA)") $(DEMO)
 
+# Files go to the processes in their order, the long ones of acceptance first: by their number of tests these would come last, one process alone.
 test: .venv/dev ## Run the tests; they start their own Postgres and Valkey
-	$(PY) -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(TESTS)
 
 test-slow: .venv/dev ## Run the tests that take minutes each, on the series below FLEETCAST_TEST_DATA
 	$(PY) -m pytest -m slow $(TESTS)

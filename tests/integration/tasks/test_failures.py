@@ -237,7 +237,7 @@ def test_memory_that_runs_out_in_the_middle_costs_no_member_that_is_done(shop: W
 DISKS = {"full": "size=8k", "for reading only": "ro,size=1m"}
 
 
-@pytest.mark.parametrize("disk", DISKS)
+@pytest.mark.parametrize("disk", ["full", pytest.param("for reading only", marks=pytest.mark.slow)])
 def test_a_disk_that_takes_nothing_publishes_nothing_and_costs_a_try(shop: Workshop, acme: Asker, tmp_path: Path, disk: str) -> None:
     if not can_mount(tmp_path):
         pytest.skip("this user may not mount a disk of their own")
