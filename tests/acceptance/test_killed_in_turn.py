@@ -1,4 +1,4 @@
-"""Jobs, two hundred of them in the long run, while every process and both servers are killed in turn: each is read to its end, and has happened once."""
+"""Jobs, while every process and both servers are killed in turn: each is read to its end, and has happened once."""
 
 from __future__ import annotations
 
