@@ -24,6 +24,7 @@ from ml.formats import known
 from ml.intervals import IntervalTable
 from ml.metrics import Scores
 from ml.networks import Network, build
+from ml.seasons import CHANGES
 from ml.shelf import MANIFEST, WEIGHTS, Saved, Taken
 from ml.spec import ModelSpec
 
@@ -209,6 +210,8 @@ def _blend_in(manifest: Mapping[str, Any], spec: ModelSpec) -> Blend | None:
     shares = list(blend.shares.values())
     if not np.isfinite([*shares, blend.level]).all() or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         raise ArtefactCorrupt("The shares of the blend are no shares of 1.", file=MANIFEST)
+    if not np.isfinite(blend.reach or 0.0) or not 1 <= blend.seasons <= CHANGES:
+        raise ArtefactCorrupt(f"The blend's reach {blend.reach} or its {blend.seasons} seasons are none.", file=MANIFEST)
     if blend.linear is not None and not blend.linear.fits(spec.window, spec.horizon):
         raise ArtefactCorrupt(f"The linear part is none of {spec.window} rows and {spec.horizon} steps.", file=MANIFEST)
     return blend

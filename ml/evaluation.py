@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ml.baselines import NAIVE, PERSISTENCE, naive_forecast
-from ml.blend import BLEND, Blend, find_shares, guesses_of
+from ml.blend import BLEND, PRIOR, Blend, find_shares
 from ml.features import Inputs, View, look, look_ahead, phase_of
 from ml.fitted import Case, Fitted
 from ml.intervals import BASELINE_ROWS, PHASES, RECENT, SEASONS_SEEN, Held, IntervalTable, follow, is_sharper, rise_of, usual_by_phase
-from ml.linear import Linear, fit_linear
+from ml.linear import blank, fit_linear
 from ml.metrics import Scores, mase_scale, score, with_skill
 from ml.networks import Network, forecast_windows
+from ml.seasons import CHANGES, within
 from ml.series import Bools, Floats, Notice, Rows, notice
 from ml.windows import Origins, Pairs, futures, gather, origins
 
@@ -165,18 +166,20 @@ def _blend(column: _Column, held: Sheet, alive: Callable[[], None]) -> tuple[Ble
     if rows < JUDGING_ROWS:
         detail = f"{rows} held-back rows cannot tell the network from luck (at least {JUDGING_ROWS}): a baseline serves {column.name}."
         return None, [notice("too_few_to_judge", detail, rows=rows, need=JUDGING_ROWS)]
-    learned = column.values[case.parts.fit]
-    level, linear = float(learned[np.isfinite(learned)].mean()), _linear(column, alive)
-    guesses = guesses_of(held.guesses[case.spec.network], linear, column.values, held.rows.rows, case.season.steps, level)
-    return Blend(find_shares(guesses, held.truth, held.rows.counted, rows, alive), level, linear), []
+    draft = _draft(column, alive)
+    guesses = draft.guesses(held.guesses[case.spec.network], column.values, held.rows.rows, case.season.steps)
+    return replace(draft, shares=find_shares(guesses, held.truth, held.rows.counted, rows, alive)), []
 
 
-def _linear(column: _Column, alive: Callable[[], None]) -> Linear:
-    """From the fit part, as the network."""
+def _draft(column: _Column, alive: Callable[[], None]) -> Blend:
+    """All of a blend but its shares, from the fit part, as the network."""
     case, k = column.case, column.index
-    pairs = column.pairs(case.parts.fit)
+    pairs, known = column.pairs(case.parts.fit), column.values[: case.parts.fit.stop]
+    learned = known[np.isfinite(known)]
+    level, season = float(learned.mean()), case.season.steps
     spread = float(case.scaler.spread[k] * case.scaler.scale[k])
-    return fit_linear(column.values, pairs.rows, pairs.counted, case.spec.window, spread, alive)
+    linear = fit_linear(known, pairs.rows, pairs.counted, blank(case.spec.window, case.spec.horizon, spread), season, alive)
+    return Blend(PRIOR, level, linear, float(np.abs(learned - level).max()), within(CHANGES, season))
 
 
 def _with_blend(column: _Column, sheet: Sheet, blend: Blend | None) -> Sheet:

@@ -86,7 +86,7 @@ def fit_scaler(values: Floats, fit: slice, window: int, targets: int) -> Scaler:
     scale = np.array([_scale(column, middle) for column, middle in zip(seen.T, center, strict=True)])
     change = np.array([_scale(np.diff(column), 0.0) for column in seen.T])
     low, high = (np.array([f(_known(column, 0.0)) for column in seen.T]) for f in (np.min, np.max))
-    spread = np.array([_spread((seen[:, k] - center[k]) / scale[k], window) for k in range(targets)])
+    spread = np.array([spread_of((seen[:, k] - center[k]) / scale[k], window) for k in range(targets)])
     return Scaler(center, scale, np.minimum(change, scale), low, high, spread)
 
 
@@ -133,6 +133,15 @@ def running_moments(stretch: Floats, halflife: float, spread: Floats) -> tuple[F
     mean = number @ decay / safe
     scatter = np.maximum((number * number) @ decay - safe * mean * mean, 0.0)
     return mean, np.sqrt((scatter + PRIOR_ROWS * spread * spread) / (weight + PRIOR_ROWS))
+
+
+def spread_of(target: Floats, window: int) -> float:
+    """Root mean square deviation inside windows of (T,) scaled values; 1 where none is whole."""
+    views = np.lib.stride_tricks.sliding_window_view(target, min(window, len(target)))
+    views = views[:: max(1, len(views) // SPREAD_WINDOWS)]
+    complete = views[np.isfinite(views).all(axis=1)]
+    spread = float(np.sqrt(complete.var(axis=1).mean())) if len(complete) else 1.0
+    return max(spread, 1e-3)
 
 
 def rolling_mean(values: Floats, rows: int) -> Floats:
@@ -187,12 +196,3 @@ def _scale(column: Floats, middle: float) -> float:
     low, high = np.quantile(known, [0.05, 0.95])
     tried = (float(high - low) / 3.29, float(known.std()), abs(middle) * 1e-3, 1.0)
     return next(width for width in tried if width > 1e-12 * max(abs(middle), 1e-12))
-
-
-def _spread(target: Floats, window: int) -> float:
-    """Root mean square deviation inside windows of (T,) scaled values."""
-    views = np.lib.stride_tricks.sliding_window_view(target, min(window, len(target)))
-    views = views[:: max(1, len(views) // SPREAD_WINDOWS)]
-    complete = views[np.isfinite(views).all(axis=1)]
-    spread = float(np.sqrt(complete.var(axis=1).mean())) if len(complete) else 1.0
-    return max(spread, 1e-3)

@@ -17,6 +17,7 @@ from ml.features import Inputs, View, calendar, look, look_ahead, season_of
 from ml.fitted import Fitted
 from ml.interpretation import History
 from ml.networks import forecast_windows
+from ml.seasons import rows_back
 from ml.series import Floats, Notice, RawChannels, Series, moment, notice, regularise
 from ml.spec import BOUNDS, ModelSpec
 from ml.windows import readable
@@ -95,15 +96,15 @@ class Forecast:
 
 
 def recent_rows(spec: ModelSpec, step_s: float | None = None) -> int:
-    """How many of the last grid rows a forecast reads: the window, one season with the horizon, and 30 days of history (capped).
+    """How many of the last grid rows a forecast reads: the window, the seasons before it, the horizon; and 30 days of history (capped).
 
     Without a cadence (neither `step_s` nor `spec.cadence_s`) the longest season is assumed.
     """
     step = step_s or spec.cadence_s
     if step is None:
-        return max(spec.window, LONGEST_SEASON) + spec.horizon
+        return spec.window + rows_back(LONGEST_SEASON) + spec.horizon
     history = min(int(HISTORY_DAYS * 86_400 / step), HISTORY_ROWS)
-    return max(spec.window, season_of(step).steps, history) + spec.horizon
+    return max(spec.window + rows_back(season_of(step).steps), history) + spec.horizon
 
 
 def forecast(

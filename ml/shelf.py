@@ -19,8 +19,8 @@ from ml.errors import ArtefactCorrupt
 from ml.formats import require_readable
 
 #: Raised when a reader of the older form could not read the newer one, or would read it wrongly; older ones stay readable for good.
-#: 2: a blend may have a linear part.
-FORMAT = 2
+#: 2: a blend may have a linear part. 3: its parts may read several seasons back, and its usual level has a reach.
+FORMAT = 3
 MANIFEST = "manifest.json"
 #: The tensors of a network.
 WEIGHTS = "weights.safetensors"

@@ -13,8 +13,8 @@ class Shares(Out):
 
     network = fields.Float(metadata={"description": "What was learned."})
     linear = fields.Float(metadata=SOMETIMES | {"description": "A weighted sum of the last rows; older forecasts do not tell it."})
-    seasonal_change = fields.Float(metadata={"description": "The last value, and what was added to it a season ago."})
-    usual_level = fields.Float(metadata={"description": "The mean of the rows learned from."})
+    seasonal_change = fields.Float(metadata={"description": "The last value, and what was added there in the last seasons, on average."})
+    usual_level = fields.Float(metadata={"description": "The mean of the rows learned from; far beyond them, the last value."})
     persistence = fields.Float(metadata={"description": "The last value."})
 
 

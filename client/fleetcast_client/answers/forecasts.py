@@ -17,9 +17,9 @@ class Shares(Answer):
     network: float
     #: A weighted sum of the last rows; older forecasts do not tell it.
     linear: float | None = None
-    #: The last value, and what was added to it a season ago.
+    #: The last value, and what was added there in the last seasons, on average.
     seasonal_change: float
-    #: The mean of the rows learned from.
+    #: The mean of the rows learned from; far beyond them, the last value.
     usual_level: float
     #: The last value.
     persistence: float

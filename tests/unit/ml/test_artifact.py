@@ -288,6 +288,9 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "a part without a share": lambda manifest: manifest["blend"]["shares"].pop("usual_level"),
     "shares of text": lambda manifest: manifest["blend"].update(shares="half and half"),
     "a level that is no number": lambda manifest: manifest["blend"].update(level=float("nan")),
+    "a reach without end": lambda manifest: manifest["blend"].update(reach=float("inf")),
+    "more seasons than any release averages": lambda manifest: manifest["blend"].update(seasons=10**9),
+    "a usual course of a season shorter than the horizon": lambda manifest: manifest["blend"]["linear"].update(season=1, seasons=7),
     "no level": lambda manifest: manifest["blend"].pop("level"),
     "a linear part of one number": lambda manifest: manifest["blend"]["linear"].update(weights=[[1.0]]),
     "a linear part of no numbers": lambda manifest: manifest["blend"]["linear"]["weights"][0].__setitem__(0, float("nan")),
@@ -320,7 +323,7 @@ def test_a_foreign_manifest_that_makes_sense_is_taken(saved: Saved, tmp_path: Pa
     taken, whole = (load(tmp_path, found).blend for found in (address, saved.sha256))
     assert taken is not None
     assert whole is not None
-    assert taken.as_dict() == Blend(SHARES, whole.level, whole.linear).as_dict()
+    assert taken.as_dict() == replace(whole, shares=SHARES).as_dict()
 
 
 def test_a_blend_of_the_first_format_has_no_linear_part_and_serves_as_it_did(health: Pair, saved: Saved, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.blend import LAST_VALUE, LINEAR, NETWORK, PARTS, PRIOR, SEASONAL_CHANGE, USUAL_LEVEL, Blend, blended, find_shares, plain_guesses
+from ml.blend import LAST_VALUE, LINEAR, NETWORK, PARTS, PRIOR, SEASONAL_CHANGE, USUAL_LEVEL, Blend, blended, find_shares, usual_level
 from ml.linear import Linear
 from ml.series import Floats
 
@@ -53,17 +53,19 @@ def test_a_blend_is_the_sum_of_its_parts() -> None:
     assert blended(guesses, dict.fromkeys(PARTS, 0.25)).tolist() == np.full((2, 3), 2.5).tolist()
 
 
-def test_what_was_added_a_season_ago_is_added_again() -> None:
-    target = np.array([0.0, 1.0, 5.0, 10.0, 11.0, 15.0])
-    guesses = plain_guesses(target, np.array([3, 0]), 4, 3, 7.5)
-    assert guesses[SEASONAL_CHANGE].tolist() == [[11, 15, 20, 10], [0, 0, 0, 0]]
-    assert guesses[USUAL_LEVEL].tolist() == [[7.5] * 4] * 2
-    assert guesses[LAST_VALUE].tolist() == [[10] * 4, [0] * 4]
+@pytest.mark.parametrize(("last", "said"), [(50.0, 40.0), (30.0, 40.0), (55.0, 47.5), (60.0, 60.0), (-900.0, -900.0)])
+def test_beyond_what_was_learned_the_usual_level_gives_way_to_the_last_value(last: float, said: float) -> None:
+    """A level that shifted for good: what was usual before says nothing any more."""
+    assert usual_level(np.array([[last]]), 40.0, 10.0).item() == said
+    assert usual_level(np.array([[last]]), 40.0, None).item() == 40.0
 
 
-def test_a_season_ago_that_is_missing_adds_nothing() -> None:
-    target = np.array([1.0, np.nan, 5.0, 10.0])
-    assert plain_guesses(target, np.array([3]), 2, 3, 0.0)[SEASONAL_CHANGE].tolist() == [[10, 14]]
+def test_a_blend_of_a_release_that_knew_neither_reach_nor_seasons_says_what_it_said() -> None:
+    told = {"shares": dict.fromkeys(PARTS, 0.2), "level": 40.0, "linear": Linear(np.zeros((2, 2)), 3, 1.0).as_dict()}
+    target, network = np.array([0.0, 1.0, 5.0, 10.0, 11.0, 25.0, 900.0]), np.array([[100.0, 200.0]])
+    guesses = Blend.from_dict(told).guesses(network, target, np.array([6]), 3)
+    assert guesses[USUAL_LEVEL].tolist() == [[40.0, 40.0]]
+    assert guesses[SEASONAL_CHANGE].tolist() == [[901.0, 915.0]]
 
 
 def test_a_blend_says_the_sum_of_the_network_and_what_the_rows_tell() -> None:

@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from ml.blend import LAST_VALUE, LINEAR, NETWORK, SEASONAL_CHANGE, USUAL_LEVEL, Blend
+from ml.blend import LAST_VALUE, LINEAR, NETWORK, SEASONAL_CHANGE, USUAL_LEVEL, Blend, usual_level
 from ml.errors import FeatureMissing, InsufficientRecentData, ModelError, SpecInvalid
 from ml.evaluation import answers, origins_of, served
 from ml.fitted import Fitted
 from ml.forecaster import Forecast, duration, forecast, recent_rows
+from ml.seasons import rows_back
 from ml.spec import ModelSpec
 from ml.trainer import prepare
 from tests.support import series
@@ -195,20 +196,23 @@ def test_a_blend_by_hand(shifted: Pair) -> None:
     parts = {
         NETWORK: np.array(points(purely(fitted), raw)),
         LINEAR: np.array(points(purely(fitted, LINEAR), raw)),
-        SEASONAL_CHANGE: values[-1] + values[-24:-20] - values[-25],
-        USUAL_LEVEL: blend.level,
+        SEASONAL_CHANGE: values[-1] + np.mean([values[-24 * day :][:4] - values[-24 * day - 1] for day in range(1, 8)], axis=0),
+        USUAL_LEVEL: usual_level(values[-1:], blend.level, blend.reach),
         LAST_VALUE: values[-1],
     }
     assert points(fitted, raw) == pytest.approx(sum(blend.shares[part] * said for part, said in parts.items()))
 
 
 @pytest.mark.parametrize("horizon", [4, 24, 30])
-def test_a_window_and_a_season_before_the_horizon_are_all_that_is_read(horizon: int) -> None:
-    """So many rows a question fetches at least; one row fewer and the season's change is another."""
-    raw = series.seasonal(300)
+def test_a_window_and_the_seasons_before_it_are_all_that_is_read(horizon: int) -> None:
+    """So many rows a question fetches at least; one row fewer, and a season fewer is averaged somewhere."""
+    raw = series.seasonal(600)
     fitted = train(raw, HOURLY.override({"epochs": 1, "horizon": horizon, "window": 8}))
-    rows = 24 * -(-horizon // 24) + 1
-    assert rows <= max(fitted.spec.window, fitted.season.steps) + horizon <= recent_rows(fitted.spec)
+    assert fitted.blend is not None
+    assert fitted.blend.linear is not None
+    changes, course = 24 * (-(-horizon // 24) + 6) + 1, 8 + 24 * fitted.blend.linear.seasons
+    rows = max(changes, course)
+    assert rows <= fitted.spec.window + rows_back(24) + horizon <= recent_rows(fitted.spec)
     assert points(fitted, raw) == points(fitted, tail(raw, rows)) != points(fitted, tail(raw, rows - 1))
 
 
@@ -324,14 +328,15 @@ def test_a_covariate_that_fell_silent_is_said(health: Pair) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step_s", "rows"), [(3_600, 720 + 4), (86_400, 30 + 4), (300, 8_640 + 4), (60, 10_000 + 4), (None, 3_600 + 4), (604_800, 52 + 4)]
+    ("step_s", "rows"),
+    [(3_600, 720), (86_400, 24 + 14 * 7), (300, 8_640), (60, 10_000), (None, 24 + 2 * 3_600), (604_800, 24 + 14 * 52)],
 )
 def test_recent_rows(step_s: float | None, rows: int) -> None:
-    assert recent_rows(HOURLY, step_s) == rows
+    assert recent_rows(HOURLY, step_s) == rows + 4
 
 
 def test_recent_rows_hold_the_window_however_long() -> None:
-    assert recent_rows(ModelSpec(targets=("a",), window=512, cadence_s=86_400)) == 512 + 12
+    assert recent_rows(ModelSpec(targets=("a",), window=512, cadence_s=86_400)) == 512 + 98 + 12
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.linear import FEWEST_ORIGINS, MOST_LAGS, STRETCHES, Linear, fit_linear
+from ml.linear import FEWEST_ORIGINS, MOST_LAGS, STRETCHES, Linear, blank, fit_linear
 from ml.series import Bools, Floats, Rows
 
 WINDOW, HORIZON = 12, 3
@@ -22,8 +22,8 @@ def origins_of(target: Floats, window: int = WINDOW, horizon: int = HORIZON) -> 
     return rows, np.isfinite(after[rows[:, None] + 1 + np.arange(horizon)])
 
 
-def fitted(target: Floats, window: int = WINDOW, horizon: int = HORIZON) -> Linear:
-    return fit_linear(target, *origins_of(target, window, horizon), window, float(np.nanstd(target)))
+def fitted(target: Floats, window: int = WINDOW, horizon: int = HORIZON, season: int = 1) -> Linear:
+    return fit_linear(target, *origins_of(target, window, horizon), blank(window, horizon, float(np.nanstd(target))), season)
 
 
 def error(linear: Linear, target: Floats, begin: int) -> tuple[float, float]:
@@ -89,7 +89,7 @@ def test_only_rows_that_count_are_learned_from(seed: int) -> None:
     rows, counted = origins_of(target)
     counted = counted & (rows[:, None] + 1 + np.arange(HORIZON) < 100)
     other = np.where(np.arange(150) < 100, target, 1e3)
-    here, there = (fit_linear(each, rows, counted, WINDOW, 1.0).weights for each in (target, other))
+    here, there = (fit_linear(each, rows, counted, blank(WINDOW, HORIZON, 1.0)).weights for each in (target, other))
     np.testing.assert_array_equal(here, there)
 
 
@@ -104,7 +104,7 @@ def test_holes_are_carried_forward() -> None:
 
 @pytest.mark.parametrize("values", [np.zeros(80), np.full(80, 1e30), np.where(np.arange(80) == 40, 1e30, 0.0)])
 def test_absurd_rows_give_numbers(values: Floats) -> None:
-    found = fit_linear(values, *origins_of(values), WINDOW, 1e-3)
+    found = fit_linear(values, *origins_of(values), blank(WINDOW, HORIZON, 1e-3))
     assert np.isfinite(found.of(values, np.arange(WINDOW, 80))).all()
 
 
@@ -114,9 +114,48 @@ def test_a_long_window_is_read_from_its_end() -> None:
     assert fitted(target, window=2).weights.shape == (1, HORIZON)
 
 
+def profiled(rows: int, seed: int, jagged: float) -> Floats:
+    """A day of 24 rows, the same each day, so uneven that the rows before tell it badly; and noise that lasts."""
+    random = np.random.default_rng(seed)
+    return recurring(rows, seed, (0.7,)) + jagged * np.tile(random.standard_normal(24), rows // 24 + 1)[:rows]
+
+
+def test_where_a_season_repeats_it_measures_from_the_mean_of_several() -> None:
+    target = profiled(1_200, 0, 6.0)
+    found, plain = fitted(target[:800], season=24), fitted(target[:800])
+    assert (found.season, found.seasons) == (24, 14)
+    assert error(found, target, 800)[0] < 0.7 * error(plain, target, 800)[0]
+
+
+@pytest.mark.parametrize("season", [24, 2])  # one that is not there, and one shorter than the horizon
+def test_where_none_repeats_it_measures_from_nothing(season: int) -> None:
+    target = recurring(800, 0, (1.6, -0.8))
+    assert fitted(target, season=season).as_dict() == fitted(target).as_dict()
+
+
+def test_of_a_few_seasons_it_measures_from_nothing() -> None:
+    assert fitted(profiled(60, 0, 6.0), season=24).season == 0
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(100, 399))
+@settings(max_examples=20, deadline=None)
+def test_a_usual_course_reads_nothing_after_the_origin(seed: int, row: int) -> None:
+    target = profiled(400, 0, 6.0)
+    found, other = fitted(target, season=24), 1e3 * np.random.default_rng(seed).standard_normal(400)
+    assert found.season
+    other[: row + 1] = target[: row + 1]
+    np.testing.assert_array_equal(found.of(target, np.array([row])), found.of(other, np.array([row])))
+    np.testing.assert_array_equal(found.of(target, np.array([row])), found.of(target[: row + 1], np.array([row])))
+
+
+def test_without_a_season_behind_it_it_says_the_last_value() -> None:
+    found, short = fitted(profiled(400, 0, 6.0), season=24), profiled(20, 1, 6.0)
+    assert found.of(short, np.array([19])).tolist() == [[short[19]] * HORIZON]
+
+
 def test_each_stretch_is_a_sign_of_life() -> None:
     target, beats = recurring(100, 0, (0.5,)), []
-    fit_linear(target, *origins_of(target), WINDOW, 1.0, lambda: beats.append(1))
+    fit_linear(target, *origins_of(target), blank(WINDOW, HORIZON, 1.0), alive=lambda: beats.append(1))
     assert len(beats) == STRETCHES
 
 
@@ -125,6 +164,8 @@ def test_it_comes_back_from_json_to_the_bit() -> None:
     again = Linear.from_dict(json.loads(json.dumps(found.as_dict())))
     np.testing.assert_array_equal(again.weights, found.weights)
     assert (again.window, again.spread) == (found.window, found.spread)
+    old = {name: found.as_dict()[name] for name in ("weights", "window", "spread")}  # of a release that knew no course
+    assert Linear.from_dict(old).as_dict() == found.as_dict()
     assert again.fits(WINDOW, HORIZON)
     assert not again.fits(WINDOW + 1, HORIZON)
     assert not again.fits(WINDOW, HORIZON + 1)

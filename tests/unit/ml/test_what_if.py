@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from ml.blend import LINEAR
+from ml.blend import LINEAR, usual_level
 from ml.errors import FeatureMissing, ScenarioOutOfBounds, SpecInvalid
 from ml.fitted import Fitted
 from ml.forecaster import Forecast, forecast
@@ -103,7 +103,8 @@ def test_reject_refuses(health: Pair) -> None:
 
 def test_the_targets_own_past_may_be_changed(shifted: Pair) -> None:
     [scenario] = what_if(*shifted, [Scenario("higher", (Change("value", "add", 1.0),))]).scenarios
-    assert scenario.delta == pytest.approx([1.0] * 4, abs=0.05)
+    # Not quite: the series left the rows it was learned from, and the further it goes the less the usual level says.
+    assert scenario.delta == pytest.approx([1.0] * 4, abs=0.1)
 
 
 def test_a_baseline_reads_no_covariates_and_says_so(health: Pair) -> None:
@@ -125,13 +126,15 @@ def test_a_changed_covariate_moves_the_blend_by_the_networks_share_alone(health:
 
 
 def test_a_changed_last_value_moves_each_part_of_the_blend_by_its_share(shifted: Pair) -> None:
-    """The last value and the season's change go along; the usual level stays."""
+    """The last value and the season's change go along; the usual level stays where it is, until the last value is out of its reach."""
     fitted, raw = shifted
     higher = [Scenario("higher", (Change("value", "add", 8.0, ("last", 1)),))]
     [blend], [network], [line] = (what_if(one, raw, higher).scenarios for one in (fitted, purely(fitted), purely(fitted, LINEAR)))
     assert fitted.blend is not None
-    shares = fitted.blend.shares
+    shares, last = fitted.blend.shares, raw["value"][1][-1]
+    before, after = usual_level(np.array([last, last + 8.0]), fitted.blend.level, fitted.blend.reach)
     along = 8.0 * (shares["persistence"] + shares["seasonal_change"]) + shares["linear"] * np.array(line.delta)
+    along += shares["usual_level"] * (after - before)
     np.testing.assert_allclose(blend.delta, shares["network"] * np.array(network.delta) + along, atol=1e-9)
 
 
