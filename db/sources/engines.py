@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
+from db.drivers import below, errors_of, passes
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.session import LIVELY
 from db.sources.catalogue import SqlConfig
@@ -28,8 +29,6 @@ _PACKAGES: Mapping[str, str] = {
     "pymysql": "PyMySQL",
     "MySQLdb": "mysqlclient",
 }
-#: What a library below the driver raises that is none of SQLAlchemy's, by dialect.
-_BELOW: Mapping[str, tuple[str, str]] = {"bigquery": ("google.auth.exceptions", "GoogleAuthError")}
 #: SQLite says so of what will not come by itself, and calls it operational.
 _FOR_GOOD = ("no such table", "no such column", "syntax error")
 
@@ -41,7 +40,7 @@ def make_engine(config: SqlConfig, limits: Limits) -> sa.Engine:
         if url.drivername in ("postgres", "postgresql"):
             url = url.set(drivername="postgresql+psycopg")
         told = LIVELY | {"application_name": f"fleetcast-source-{config.name}"} if url.drivername == "postgresql+psycopg" else {}
-        return sa.create_engine(
+        engine = sa.create_engine(
             url,
             connect_args=told,
             pool_size=POOL,
@@ -51,6 +50,9 @@ def make_engine(config: SqlConfig, limits: Limits) -> sa.Engine:
             pool_recycle=RECYCLE_S,
             hide_parameters=True,
         )
+        if engine.dialect.name == "bigquery":
+            importlib.import_module("db.bigquery").hurry(engine, limits.timeout_s)
+        return engine
     except NoSuchModuleError:
         dialect = config.url.partition(":")[0].partition("+")[0]
         raise _no_driver(config.name, dialect) from None
@@ -58,6 +60,8 @@ def make_engine(config: SqlConfig, limits: Limits) -> sa.Engine:
         raise _no_driver(config.name, error.name or "its driver") from None
     except ArgumentError:
         raise SourceUnreadable(f"Source {config.name}: its url is no URL of a database.") from None
+    except OSError:  # a file with credentials, which the URL names
+        raise SourceUnreadable(f"Source {config.name}: its url names a file that this user cannot read.") from None
 
 
 def _no_driver(source: str, module: str) -> SourceUnreadable:
@@ -72,6 +76,8 @@ def bound(connection: sa.Connection, limits: Limits) -> None:
         connection.execute(
             sa.text("SELECT set_config('statement_timeout', :patience, true), set_config('TimeZone', 'UTC', true)"), {"patience": patience}
         )
+    elif connection.dialect.name == "bigquery":
+        connection.execution_options(**importlib.import_module("db.bigquery").in_time(limits.timeout_s))
     elif connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = ON")
 
@@ -79,6 +85,7 @@ def bound(connection: sa.Connection, limits: Limits) -> None:
 @contextmanager
 def refused(config: SqlConfig) -> Iterator[None]:
     """What the database refuses, as SourceUnavailable where it may pass by itself and SourceUnreadable where somebody has to see to it."""
+    client = below(config.url)
     try:
         yield
     except PoolExhausted as error:
@@ -88,12 +95,14 @@ def refused(config: SqlConfig) -> Iterator[None]:
             raise _unreadable(config.name, error) from error
         raise SourceUnavailable(f"Source {config.name} does not answer: {type(error.orig).__name__}.") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        if error.connection_invalidated or passes(client, error.orig):
             raise SourceUnavailable(f"Source {config.name} broke off: {type(error.orig).__name__}.") from error
         raise _unreadable(config.name, error) from error
     except (SQLAlchemyError, ValueError, TypeError) as error:
         raise _unreadable(config.name, error) from error
-    except _below(config) as error:
+    except errors_of(client) as error:
+        if passes(client, error):
+            raise SourceUnavailable(f"Source {config.name} does not answer: {type(error).__name__}.") from error
         raise SourceUnreadable(f"Source {config.name} refuses our credentials: {type(error).__name__}.") from error
 
 
@@ -101,8 +110,3 @@ def _unreadable(source: str, error: Exception) -> SourceUnreadable:
     """Their words may name what clients need not know: the operator reads them with `fleetcast sources check`."""
     kind = type(error.orig if isinstance(error, DBAPIError) else error).__name__
     return SourceUnreadable(f"Source {source} cannot be read as SOURCES_FILE says: {kind}. `fleetcast sources check {source}` says why.")
-
-
-def _below(config: SqlConfig) -> tuple[type[Exception], ...]:
-    module, name = _BELOW.get(config.url.partition(":")[0].partition("+")[0], ("", ""))
-    return (getattr(sys.modules[module], name),) if module in sys.modules else ()  # what is not loaded raised nothing

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Date, DateTime, func
+from sqlalchemy import TIMESTAMP, BigInteger, ColumnElement, Date, DateTime, func
 from sqlalchemy.types import TypeEngine
 
 from db.sources.source import milliseconds
 
 _DAY = timedelta(days=1)
 _DAY_S = 86_400
+#: With its offset. BigQuery has another type for moments without one, and compares neither with the other.
+STAMP = DateTime(timezone=True).with_variant(TIMESTAMP(timezone=True), "bigquery")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,13 @@ def _itself(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return column
 
 
+def _day_of_epoch(length: int) -> Callable[[ColumnElement[Any]], ColumnElement[Any]]:
+    """The number that a day begins with: databases are of two minds whether the quotient of two integers is one."""
+    return lambda column: column - column % length
+
+
 FORMS: Mapping[str, Form] = {
-    "timestamp": Form(DateTime(timezone=True), lambda at: at, milliseconds, func.date),
+    "timestamp": Form(STAMP, lambda at: at, milliseconds, func.date),
     #: Without an offset, in UTC.
     "datetime": Form(DateTime(), lambda at: at.astimezone(UTC).replace(tzinfo=None), milliseconds, func.date),
     "date": Form(Date(), _whole_day, _midnight, _itself),
@@ -66,7 +73,7 @@ FORMS: Mapping[str, Form] = {
         BigInteger(),
         lambda at: math.ceil(milliseconds(at) / 1000),
         lambda seconds: round(seconds * 1000),
-        lambda column: column // _DAY_S,
+        _day_of_epoch(_DAY_S),
     ),
-    "epoch_ms": Form(BigInteger(), milliseconds, int, lambda column: column // (_DAY_S * 1000)),
+    "epoch_ms": Form(BigInteger(), milliseconds, int, _day_of_epoch(_DAY_S * 1000)),
 }
