@@ -74,11 +74,11 @@ class Timetable:
     jitter_s: int = 0
 
     def after(self, moment: datetime) -> Due | None:
-        """The first run that is due later than the moment; None where there is none in the next fifty years.
+        """The first run that is due later than the moment and the anchor; None where there is none in the next fifty years.
 
         A moment outside the window waits for its opening, and those of one night together are one run.
         """
-        nominal = next(self._nominal(self._looked_from(moment)), None)
+        nominal = next(self._nominal(self._looked_from(max(moment, self.anchor))), None)
         if nominal is None:
             return None
         due_at, shut_at = (nominal, None) if self.window is None else self.window.open_at(nominal)
@@ -100,10 +100,10 @@ class Timetable:
         return moment if self.window is None else self.window.open_at(moment)[0]
 
     def _looked_from(self, moment: datetime) -> datetime:
-        """While the window is shut, what was due since it shut still waits for its opening; nothing is due before the anchor."""
+        """While the window is shut, what was due since it shut still waits for its opening."""
         if self.window is None or self.window.open_at(moment)[0] <= moment:
             return moment
-        return max(self.window.shut_since(moment) - timedelta(microseconds=1), min(self.anchor, moment))
+        return max(self.window.shut_since(moment) - timedelta(microseconds=1), self.anchor)
 
     def _nominal(self, moment: datetime) -> Iterator[datetime]:
         """The moments of cron or interval later than this one, in order.
