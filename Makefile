@@ -2,8 +2,10 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PY := .venv/bin/python
-# Plain pip: it takes the CPU build of torch where one is at hand. Pins are in constraints.txt.
+# Plain pip: it takes the CPU build of torch where one is at hand. Pins are in constraints.txt. Its own bars fill the terminal, so it is quiet, and dots say that it works.
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable
+DOTS = & pip=$$!; trap 'kill $$pip 2>/dev/null' INT TERM; beat=0; \
+	while kill -0 $$pip 2>/dev/null; do sleep 1; beat=$$((beat + 1)); [ $$((beat % 10)) -gt 0 ] || printf .; done; echo; wait $$pip
 
 .PHONY: help demo test test-slow chaos fuzz check docs audit up down bench-training bench-accuracy bench-anomaly bench-api bench-streams bench-celery clean
 
@@ -75,11 +77,11 @@ clean: ## Remove the installation and caches
 	@touch $@
 
 .venv/demo: .venv/python pyproject.toml client/pyproject.toml
-	@echo "Installing (about two minutes the first time) …"
-	@$(INSTALL) '.[demo]' --editable client
+	@echo "Installing into .venv: minutes the first time, most of it PyTorch …"
+	@$(INSTALL) '.[demo]' --editable client $(DOTS)
 	@touch $@
 
 .venv/dev: .venv/python pyproject.toml client/pyproject.toml
-	@echo "Installing (about two minutes the first time) …"
-	@$(INSTALL) '.[dev]' --editable client
+	@echo "Installing into .venv: minutes the first time, most of it PyTorch …"
+	@$(INSTALL) '.[dev]' --editable client $(DOTS)
 	@touch $@ .venv/demo

@@ -312,5 +312,5 @@ def _gaps(name: str, cells: Floats, limit: int) -> list[Notice]:
     longest = int(np.diff(edges).max()) - 1
     if share >= COMPLETE and longest <= limit:
         return []
-    detail = f"{name} has {share:.1%} of its rows; the longest gap is {longest}."
+    detail = f"{name} has {share:.1%} of its rows; the longest gap is {longest} row{'s' * (longest > 1)}."
     return [notice("gaps", detail, channel=name, completeness=round(share, 4), missing_rows=int((~known).sum()), longest_gap=longest)]

@@ -21,7 +21,10 @@ from tasks.settings import Settings, SettingsError, load
 LOOK_S = 1.0
 
 folder_option = click.option(
-    "--folder", type=click.Path(path_type=Path), default=None, help="Where data, logs and models are kept. Default: your state folder."
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Where data, logs and models are. Default: FLEETCAST_FOLDER, else ~/.local/state/fleetcast (as root /var/lib/fleetcast/default).",
 )
 
 

@@ -20,7 +20,7 @@ from ops import pages
 from ops.asking import asking
 from ops.durations import DURATION
 from ops.house import database, folder_option
-from ops.telling import NEXT, Undone, as_json_option, put, tell_each
+from ops.telling import NEXT, Group, Undone, as_json_option, put, tell_each
 from tasks import problems, status, submit
 from tasks.jobs import QUEUES
 from tasks.runtime import Runtime
@@ -42,7 +42,7 @@ code_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def jobs_command() -> None:
     """List, show, retry and cancel jobs, those of every tenant."""
 

@@ -14,14 +14,14 @@ from db.errors import Conflict, NotFound
 from db.models import ApiKey
 from ops.durations import DURATION
 from ops.house import database, folder_option
-from ops.telling import as_json_option, tell, tell_rows
+from ops.telling import Group, as_json_option, tell, tell_rows
 from tasks.settings import Settings
 
 #: Of a key's life; the most is a hundred years.
 DAYS = click.IntRange(1, 36_500)
 
 
-@click.group()
+@click.group(cls=Group)
 def keys_command() -> None:
     """Create, list, rotate and revoke API keys."""
 

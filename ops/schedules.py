@@ -17,7 +17,7 @@ from ops.asking import asking
 from ops.durations import short
 from ops.house import database, folder_option
 from ops.jobs import MOST_LISTED, now_by_postgres, owner, tenant_option
-from ops.telling import Undone, as_json_option, fitting, put, tell_each
+from ops.telling import Group, Undone, as_json_option, fitting, put, tell_each
 from tasks import schedules as planning
 from tasks.runtime import Runtime
 
@@ -27,7 +27,7 @@ SHOWN = 10
 _WHEN = ("cron", "every_s", "time_zone", "open_hours", "jitter_s", "missed")
 
 
-@click.group()
+@click.group(cls=Group)
 def schedules_command() -> None:
     """List, show, pause, resume and fire schedules, those of every tenant."""
 

@@ -10,12 +10,12 @@ import click
 from db.errors import StoreError
 from db.sinks.catalogue import Sink
 from db.sinks.writer import Writer, open_writer
-from ops.telling import as_json_option, tell, tell_rows
+from ops.telling import Group, as_json_option, tell, tell_rows
 from tasks.runtime import read_sinks
 from tasks.settings import load
 
 
-@click.group()
+@click.group(cls=Group)
 def sinks_command() -> None:
     """List and check the databases that forecasts may be written to, and print the tables that they need."""
 

@@ -12,7 +12,7 @@ from db.observations import Coverage
 from db.sources.catalogue import Config
 from db.sources.opened import Sources
 from db.sources.source import Whom
-from ops.telling import as_json_option, tell, tell_rows
+from ops.telling import Group, as_json_option, tell, tell_rows
 from tasks.runtime import open_sources
 from tasks.settings import load
 
@@ -20,7 +20,7 @@ from tasks.settings import load
 SHOWN = 10
 
 
-@click.group()
+@click.group(cls=Group)
 def sources_command() -> None:
     """List the sources of SOURCES_FILE, and try one alone."""
 

@@ -36,8 +36,21 @@ NEXT: Mapping[str, str] = {
 }
 
 
+class Group(click.Group):
+    """Commands below a command; what each does is told in a whole sentence, which click would cut where the line ends."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _sentence(command)) for name, command in sorted(self.commands.items())])
+
+
 class Undone(Exception):
     """Something was left as it is; the words say why."""
+
+
+def _sentence(command: click.Command) -> str:
+    """The first of its help."""
+    return " ".join((command.help or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".") + "."
 
 
 def advised(error: Exception) -> str:

@@ -74,10 +74,11 @@ def detach(settings: Settings, folder: Path) -> House:
     wait_until(lambda: child.poll() is not None or _belongs(read(folder), child.pid), READY_S * 2, pause=0.1)
     house = read(folder)
     if house is None or not _belongs(house, child.pid):
+        late = f" within {READY_S * 2:g} s; where the machine is only busy, try again" if child.poll() is None else ""
         child.terminate()
         child.wait(GRACE_S * 2)
         told = log.read_bytes()[begin:].decode(errors="replace").splitlines()
-        raise HouseError("\n".join([f"The house did not come up. The end of {log}:", *told[-15:]]))
+        raise HouseError("\n".join([f"The house did not come up{late}. The end of {log}:", *told[-15:]]))
     return house
 
 

@@ -14,12 +14,12 @@ from db.errors import StoreError
 from db.models import DELIVERED, FAILED, PENDING, Webhook
 from ops.house import database, folder_option
 from ops.jobs import owner, tenant_option
-from ops.telling import as_json_option, tell, tell_rows
+from ops.telling import Group, as_json_option, tell, tell_rows
 
 APPLICATION = "fleetcast-webhooks"
 
 
-@click.group()
+@click.group(cls=Group)
 def webhooks_command() -> None:
     """List webhooks and their deliveries, and send one again."""
 

@@ -263,7 +263,7 @@ ODD: dict[str, tuple[Raw, ModelSpec, str, str]] = {
         spoiled(r5=np.nan, r6=np.nan, r7=np.nan, r8=np.nan),
         SPEC,
         "gaps",
-        "value has 96.0% of its rows; the longest gap is 4.",
+        "value has 96.0% of its rows; the longest gap is 4 rows.",
     ),
     "Inf": (spoiled(r5=np.inf, r9=-np.inf), SPEC, "unusable_values", "2 values of value are infinite or beyond 1e30: missing."),
     "1e38": (spoiled(r5=1e38, r9=-1e38), SPEC, "unusable_values", "2 values of value are infinite or beyond 1e30: missing."),

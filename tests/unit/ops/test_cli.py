@@ -67,6 +67,16 @@ def test_every_command_speaks_to_programs_and_explains_itself(words: str) -> Non
         assert isinstance(option, click.Argument) or getattr(option, "help", None), f"{option.name} is not explained"
 
 
+@pytest.mark.parametrize("name", sorted({words.split()[0] for words in LEAVES if " " in words}))
+def test_what_a_command_below_a_command_does_is_told_whole(name: str) -> None:
+    told = " ".join(CliRunner().invoke(cli.main, [name, "--help"]).output.partition("\nCommands:\n")[2].split())
+    assert "..." not in told
+    for words, command in LEAVES.items():
+        if words.startswith(f"{name} "):
+            first = " ".join((command.help or "").split()).split(". ")[0].rstrip(".")
+            assert f"{words.split()[1]} {first}." in told
+
+
 @pytest.mark.parametrize("words", [words for words, command in LEAVES.items() if any(each.name == "folder" for each in command.params)])
 def test_without_servers_a_command_names_the_one_that_starts_them(words: str, tmp_path: Path) -> None:
     """Or says that nothing runs, as `down` does."""
