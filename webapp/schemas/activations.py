@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from marshmallow import fields, validate
 
-from webapp.schemas.fields import In, Moment, Out, Text
+from db.registry import Mode
+from webapp.schemas.fields import In, Moment, Out, Text, Word
 from webapp.schemas.pages import page_of
 
 #: Moves of the active flag.
 MOVES = ("publish", "activate", "rollback")
+#: Whether a new version is to serve.
+MODES: tuple[str, ...] = get_args(Mode)
+_BY_ITS_GATE = "`auto`: the new version becomes active when it passes its gate, or when there is no other."
+
+
+def activation_asked(told: str = _BY_ITS_GATE) -> Word:
+    """Of a request that makes a version."""
+    return Word(*MODES, load_default="auto", metadata={"description": told})
+
+
+def activation_told() -> fields.String:
+    """The same, of the job that it became."""
+    return fields.String(validate=validate.OneOf(MODES))
 
 
 class RollbackIn(In):

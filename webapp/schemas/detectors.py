@@ -10,7 +10,8 @@ from marshmallow import fields, post_load, validate
 
 from ml.anomaly.spec import BOUNDS, FOREST, LEAST_ROWS, MOST_CHANNELS
 from tasks.alarms import ANOMALY, RECIPE, WatchOrder
-from webapp.schemas.fields import In, Name, Out, Real, Several, Whole, Word
+from webapp.schemas.activations import activation_asked, activation_told
+from webapp.schemas.fields import In, Name, Out, Real, Several, Whole
 from webapp.schemas.shapes import MODEL_ID, SEMVER, bounded, shaped
 from webapp.schemas.submissions import SOURCE, SOURCE_TOLD, Asked, Submission
 
@@ -75,13 +76,7 @@ class WatchIn(Submission):
     overrides = fields.Nested(
         DetectorSpecIn, data_key="spec", load_default={}, metadata={"description": "Fields of the recipe's spec to change."}
     )
-    activation = Word(
-        "auto",
-        "always",
-        "never",
-        load_default="auto",
-        metadata={"description": "`auto`: the new version becomes active when it passes its gate, or when there is no other."},
-    )
+    activation = activation_asked()
     look_back_hours = Real(
         1,
         1_000_000,
@@ -174,7 +169,7 @@ class AnomalyTrainSpec(Out):
     entity = fields.String()
     recipe = fields.String()
     model = fields.String(metadata={"description": "Name of the detector."})
-    activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
+    activation = activation_told()
     look_back_hours = fields.Float(allow_none=True)
     source = fields.String(metadata=SOURCE_TOLD)
     spec = fields.Dict(metadata=shaped("DetectorSpec"))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from marshmallow import EXCLUDE, fields, validate
+from marshmallow import EXCLUDE, fields
 
-from webapp.schemas.fields import In, Name, Out, Text, Word
+from webapp.schemas.activations import activation_asked, activation_told
+from webapp.schemas.fields import In, Name, Out, Text
 from webapp.schemas.shapes import MODEL_ID, SEMVER, shaped
 from webapp.schemas.specs import ImportedSpec
 
 
 class ImportQuery(In):
     name = Name(required=True, metadata={"description": "Name of the base, and of the entity that holds it."})
-    activation = Word(
-        "auto",
-        "always",
-        "never",
-        load_default="auto",
-        metadata={"description": "Whether trainings that name the base start from it at once. `auto`: if the base has no active version."},
-    )
+    activation = activation_asked("Whether trainings that name the base start from it at once. `auto`: if the base has no active version.")
 
 
 class Manifest(In):
@@ -36,7 +31,7 @@ class ImportSpec(Out):
     entity = fields.String(metadata={"description": "Name of the base, and of the entity that holds it."})
     recipe = fields.String(allow_none=True, metadata={"description": "As its manifest says."})
     target = fields.String(metadata={"description": "The first of `spec.targets`, and the name of the model that holds the base."})
-    activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
+    activation = activation_told()
     sha256 = fields.String(metadata={"pattern": "^[0-9a-f]{64}$", "description": "Of the tensors."})
     bytes = fields.Integer(metadata={"description": "That they take."})
     spec = fields.Dict(metadata=shaped("Spec"))

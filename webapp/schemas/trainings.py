@@ -8,7 +8,8 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from tasks.orders import FEWEST, BaseOrder, PretrainOrder, TrainOrder
-from webapp.schemas.fields import In, Name, Out, Real, Several, Text, Word
+from webapp.schemas.activations import activation_asked, activation_told
+from webapp.schemas.fields import In, Name, Out, Real, Several, Text
 from webapp.schemas.selection import MOST_ENTITIES, Selection, Selector, Whom
 from webapp.schemas.shapes import FORECASTERS, MODEL_ID, SEMVER, shaped
 from webapp.schemas.specs import SpecIn
@@ -51,13 +52,7 @@ class Learning(In):
         metadata={"description": "Channel to forecast; the recipe's first by default, and of a `joint` recipe all that are there."},
     )
     overrides = fields.Nested(SpecIn, data_key="spec", load_default={}, metadata={"description": "Fields of the recipe's spec to change."})
-    activation = Word(
-        "auto",
-        "always",
-        "never",
-        load_default="auto",
-        metadata={"description": "`auto`: the new version becomes active when it passes its gate, or when there is no other."},
-    )
+    activation = activation_asked()
     look_back_hours = Real(
         1,
         1_000_000,
@@ -135,7 +130,7 @@ class TrainSpec(Out):
     recipe = fields.String()
     target = fields.String(metadata={"description": "The first of `spec.targets`."})
     model = fields.String(metadata={"description": "Name of the lineage; where there are several targets, that of the first."})
-    activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
+    activation = activation_told()
     look_back_hours = fields.Float(allow_none=True)
     base = fields.Dict(allow_none=True, metadata=shaped("BaseRef", description="The network to start from; null: from none."))
     source = fields.String(metadata=SOURCE_TOLD)
@@ -149,7 +144,7 @@ class PretrainSpec(Out):
     recipe = fields.String()
     target = fields.String(metadata={"description": "The first of `spec.targets`, and the name of the model that holds the base."})
     entities = fields.List(fields.String(), metadata={"description": "Those it is to be learned from."})
-    activation = fields.String(validate=validate.OneOf(("auto", "always", "never")))
+    activation = activation_told()
     look_back_hours = fields.Float(allow_none=True)
     source = fields.String(metadata=SOURCE_TOLD)
     spec = fields.Dict(metadata=shaped("Spec"))
