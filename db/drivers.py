@@ -6,13 +6,14 @@ import importlib
 from collections.abc import Mapping
 from types import ModuleType
 
-#: By dialect, the room that knows it: `BELOW`, its errors, and `passes`, which of them may be well in a moment.
+#: By dialect, the room that knows it: `BELOW`, its errors, and `passes`, which of them may be well in a moment; `hurry` and `in_time`,
+#: which make its connections and statements end within the time that they are given.
 _ROOMS: Mapping[str, str] = {"bigquery": "db.bigquery"}
 
 
-def below(url: str) -> ModuleType | None:
-    """Of a URL as SQLAlchemy reads it. None where the driver raises its own errors only, or is not here."""
-    room = _ROOMS.get(url.partition(":")[0].partition("+")[0])
+def below(dialect: str) -> ModuleType | None:
+    """The room of a dialect's client. None where the driver raises its own errors only, or is not here."""
+    room = _ROOMS.get(dialect)
     try:
         return importlib.import_module(room) if room else None
     except ModuleNotFoundError:

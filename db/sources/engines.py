@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -50,18 +49,23 @@ def make_engine(config: SqlConfig, limits: Limits) -> sa.Engine:
             pool_recycle=RECYCLE_S,
             hide_parameters=True,
         )
-        if engine.dialect.name == "bigquery":
-            importlib.import_module("db.bigquery").hurry(engine, limits.timeout_s)
+        client = below(engine.dialect.name)
+        if client is not None:
+            client.hurry(engine, limits.timeout_s)
         return engine
     except NoSuchModuleError:
-        dialect = config.url.partition(":")[0].partition("+")[0]
-        raise _no_driver(config.name, dialect) from None
+        raise _no_driver(config.name, _dialect(config)) from None
     except ModuleNotFoundError as error:
         raise _no_driver(config.name, error.name or "its driver") from None
     except ArgumentError:
         raise SourceUnreadable(f"Source {config.name}: its url is no URL of a database.") from None
     except OSError:  # a file with credentials, which the URL names
         raise SourceUnreadable(f"Source {config.name}: its url names a file that this user cannot read.") from None
+
+
+def _dialect(config: SqlConfig) -> str:
+    """As the URL names it, whether or not anybody here speaks it."""
+    return config.url.partition(":")[0].partition("+")[0]
 
 
 def _no_driver(source: str, module: str) -> SourceUnreadable:
@@ -76,8 +80,8 @@ def bound(connection: sa.Connection, limits: Limits) -> None:
         connection.execute(
             sa.text("SELECT set_config('statement_timeout', :patience, true), set_config('TimeZone', 'UTC', true)"), {"patience": patience}
         )
-    elif connection.dialect.name == "bigquery":
-        connection.execution_options(**importlib.import_module("db.bigquery").in_time(limits.timeout_s))
+    elif (client := below(connection.dialect.name)) is not None:
+        connection.execution_options(**client.in_time(limits.timeout_s))
     elif connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = ON")
 
@@ -85,7 +89,7 @@ def bound(connection: sa.Connection, limits: Limits) -> None:
 @contextmanager
 def refused(config: SqlConfig) -> Iterator[None]:
     """What the database refuses, as SourceUnavailable where it may pass by itself and SourceUnreadable where somebody has to see to it."""
-    client = below(config.url)
+    client = below(_dialect(config))
     try:
         yield
     except PoolExhausted as error:
