@@ -56,7 +56,7 @@ _AGAIN = text("""
 SELECT id, dispatch_no + 1, queue, kind FROM jobs
 WHERE queue = :queue AND state = 'queued' AND NOT cancel_requested
   AND dispatched_at < clock_timestamp() - make_interval(secs => :redispatch_s) AND id <> ALL(:lying)
-ORDER BY dispatched_at LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
+ORDER BY dispatched_at, id LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
 """)
 
 
@@ -87,9 +87,9 @@ def lost(session: Session, queue: str, redispatch_s: float, lying: Collection[st
 
 
 def dispatched(session: Session, job_ids: Sequence[str]) -> None:
-    """Stamp the bells that were sent. The rows are still locked by `due`."""
+    """Stamp the bells that were sent, all with one moment. The rows are still locked by `due`."""
     stamp = text(
-        "UPDATE jobs SET dispatched_at = clock_timestamp(), dispatch_no = dispatch_no + 1 WHERE id = ANY(:ids) AND state = 'queued'"
+        "UPDATE jobs SET dispatched_at = statement_timestamp(), dispatch_no = dispatch_no + 1 WHERE id = ANY(:ids) AND state = 'queued'"
     )
     session.execute(stamp, {"ids": list(job_ids)})
 

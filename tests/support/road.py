@@ -43,7 +43,7 @@ SMALL = {"hidden_size": 8, "num_layers": 1, "epochs": 3, "window": 12, "horizon"
 
 def settings_for(database_url: str, redis_url: str, folder: Path, **changes: Any) -> Settings:
     """Short times, so that what takes a minute in production takes a second here."""
-    scaled = {"lease_s": 3.0, "retry_base_s": 0.01, "redispatch_s": 1.0, "reconcile_s": 0.5, "worker_name": "test-worker", "device": "cpu"}
+    scaled = {"lease_s": 3.0, "retry_base_s": 0.0, "redispatch_s": 1.0, "reconcile_s": 0.5, "worker_name": "test-worker", "device": "cpu"}
     return replace(load({}), database_url=database_url, redis_url=redis_url, model_dir=folder, **scaled | changes)
 
 
