@@ -288,6 +288,8 @@ def test_an_entity_shows_versions_log_and_gate(house: House, trained: Caller, en
     assert "No forecast has met what it spoke of yet" in enter(trained).get("/accuracy/u?target=rhr").text
     for said in ("1.0.0", "passed", "91%", "Activation log", "publish", "/accuracy/u?target=rhr"):
         assert said in shown
+    for column in ("MAE", "Skill", "Inside", "Gate"):
+        assert f"<dt>{column}<dd>" in shown
 
 
 def test_a_job_shows_how_it_stands_and_why_it_failed(house: House, ready: Caller, enter: Callable[..., Client]) -> None:

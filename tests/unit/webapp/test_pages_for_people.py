@@ -14,6 +14,7 @@ from sqlalchemy import create_engine
 from tasks.problems import CATALOGUE
 from tests.support.web import make_house, make_runtime
 
+ROOT = Path(__file__).resolve().parents[3]
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
@@ -141,3 +142,12 @@ def test_the_files_come_with_the_installation() -> None:
     assert len(beside) > 15
     for path in beside:
         assert any(path.relative_to(root / "webapp").match(pattern) for pattern in patterns), path.name
+
+
+@pytest.mark.parametrize("page", ["entity", "accuracy"])
+def test_every_figure_in_a_table_of_scores_is_explained_below_it(page: str) -> None:
+    written = (ROOT / "webapp" / "templates" / "dashboard" / f"{page}.html").read_text()
+    [heads] = [line for line in written.splitlines() if line.startswith("<thead>") and ">MAE" in line]
+    figures = re.findall(r'class="n">([^<{]+)', heads)
+    assert {"MAE", "Skill", "Inside"} <= set(figures)
+    assert set(figures) <= set(re.findall(r'^  "(.+?)": "', written, re.MULTILINE))
