@@ -48,7 +48,7 @@ ALTERED: Mapping[str, Sequence[tuple[str, str]]] = {
     ],
     "tasks/worker.py": [('"what_if": what_if,', '"what_if": what_if,\n    "suppose": what_if,')],
     # Every row of jobs is read with the new column.
-    "db/models.py": [("    retry_of: Mapped[str | None]\n", "    retry_of: Mapped[str | None]\n    note: Mapped[str | None]\n")],
+    "db/models/jobs.py": [("    retry_of: Mapped[str | None]\n", "    retry_of: Mapped[str | None]\n    note: Mapped[str | None]\n")],
 }
 
 
