@@ -14,12 +14,12 @@ from sqlalchemy import and_, func, make_url, select, text, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db import ledger, migrate, registry
+from db import ledger, migrate
 from db.errors import FenceLost
 from db.ledger import Claim, Moved, claims, intake, leases, sweeps
 from db.ledger.moves import attempts, jobs
 from db.models import QUEUED, RUNNING, SUCCEEDED, Job, Version, new_id
-from db.registry import NewVersion
+from db.registry import NewVersion, publication
 from db.session import Sessions, make_engine, make_sessions
 from tests.support.machine import HOUR_S, Machine
 from tests.support.servers import Servers, database
@@ -89,7 +89,7 @@ def fence_now(session: Session, job_id: str) -> Any:
 
 def publications_repeated(patch: pytest.MonkeyPatch) -> None:
     """A job that has succeeded may be published again, under any fence, and nobody looks whether it has a version."""
-    publish, succeed = registry.publish, ledger.succeed
+    publish, succeed = publication.publish, ledger.succeed
 
     def hold(session: Session, job_id: str, fence: int) -> Job:
         job = session.scalars(select(Job).where(Job.id == job_id, Job.state.in_([RUNNING, SUCCEEDED]))).one_or_none()
@@ -108,7 +108,7 @@ def publications_repeated(patch: pytest.MonkeyPatch) -> None:
         return succeed(session, job_id, fence, result) if running else []
 
     patch.setattr(ledger, "hold", hold)
-    patch.setattr(registry, "publish", publish_anew)
+    patch.setattr(publication, "publish", publish_anew)
     patch.setattr(ledger, "succeed", succeed_once)
 
 
