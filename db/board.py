@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
-import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 import redis
-from redis.backoff import NoBackoff
-from redis.commands.core import Script
-from redis.retry import Retry
 
+from db.breaker import Breaker, Call, called, in_parts, straight
+from db.events import EVENTS_KEPT, Event, News, Place, event_of, events_key, key
 from db.models import Json
 from db.session import to_json
 
-Answer = TypeVar("Answer")
-Each = TypeVar("Each")
-#: Keys and arguments of a script.
-Call = tuple[list[str], list[str | int]]
-
-#: Events of a job that are kept: a training of a thousand epochs is among them whole.
-EVENTS_KEPT = 2000
-#: Places that each step of a document has in the order of its job's events. The last is the document's own; what is told with it stands
-#: before. So many that what comes late, and takes the next free place, does not run into the steps that follow.
-PLACES = 1024
 #: The revision of a status that was buried: higher than any, so that whatever else would be put up there is older.
 BURIED = 2**53
 #: For so long nobody can put a status up that was buried: whoever had read its job before is through by then.
 BURIED_S = 600
-#: Jobs, or answers of the cache, that one command takes down: well within the shortest of timeouts.
-AT_ONCE = 100
-#: How long one hearing waits for something to be told, which is also how long a job newly followed may wait for its first.
-HEAR_MS = 200
 
 # KEYS: the status, its events, and where they tell of items of a batch, the status of each, in the order of the events. ARGV: rev, seq,
 # body, seconds/1000 of the status; then, where something is told: the document's place, how many events are kept, seconds/1000 of them,
@@ -99,54 +80,6 @@ end
 return 1
 """
 
-_PLACE = re.compile(r"([0-9]{1,16})-([0-9]{1,16})")
-
-
-class Place(NamedTuple):
-    """Where something stands in the order of a job's events. It follows from the ledger alone, so it means the same after a wipe."""
-
-    rev: int
-    number: int
-
-    @classmethod
-    def of(cls, rev: int, seq: int) -> Self:
-        """A document's own."""
-        return cls(rev, (seq + 1) * PLACES - 1)
-
-    @classmethod
-    def read(cls, text: str) -> Self | None:
-        """From the id of an event; None for what cannot be one."""
-        found = _PLACE.fullmatch(text)
-        return cls(int(found[1]), int(found[2])) if found else None
-
-    def before(self, places: int = 1) -> Place:
-        return Place(self.rev, max(0, self.number - places))
-
-    def __str__(self) -> str:
-        return f"{self.rev}-{self.number}"
-
-
-class Told(NamedTuple):
-    """An event to be told."""
-
-    event: str
-    #: One JSON object; None where the document itself is meant.
-    data: Json | None
-    #: Told also when the events have gone past its document, as those of several writers may.
-    late: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """What a document tells those who watch its job."""
-
-    events: Sequence[Told]
-    ttl_s: float
-    #: No document follows this one.
-    last: bool = False
-    #: The items of a batch that the first of them tell of, one each: their ids.
-    items: Sequence[str] = ()
-
 
 class Status(NamedTuple):
     """How a job stands, on its way to the board: the arguments of `show`."""
@@ -159,91 +92,6 @@ class Status(NamedTuple):
     ttl_s: float
     news: News | None = None
     head: str = ""
-
-
-class Event(NamedTuple):
-    """An event as it was told."""
-
-    place: Place
-    event: str
-    data: str
-    #: The one before it. Its own place where what came before is unknown.
-    after: Place
-
-
-def make_redis(url: str, timeout_s: float = 0.05) -> redis.Redis:
-    """A client that would rather have no answer than wait for one: short timeouts, no retries, the shortest handshake.
-
-    (redis-py by itself retries each command ten times, and greets each new connection with three round trips.)
-    """
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        driver_info=None,
-        decode_responses=True,
-    )
-
-
-def straight(client: redis.Redis, *command: str) -> Any:
-    """The answer to one command that redis-py neither translates nor tries again: what most requests ask.
-
-    Its own way around (a closure and two measurements for each command, a retry that nobody wants here) is a sixth of the asking. A
-    connection that fails closes itself, and is made anew by who takes it next.
-    """
-    pool = client.connection_pool
-    connection = pool.get_connection()
-    try:
-        connection.send_command(*command)  # type: ignore[no-untyped-call]
-        return connection.read_response()
-    finally:
-        pool.release(connection)
-
-
-class Breaker:
-    """Asks a Redis that may be away. After a failure nobody asks for `rest_s`: an outage costs a timeout a second, not one per request."""
-
-    def __init__(self, rest_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rest_s = rest_s
-        self._clock = clock
-        self._closed_until: float | None = None
-        self._tripped_at = -math.inf
-        #: How often Redis was found away.
-        self.trips = 0
-
-    def ask(self, question: Callable[[], Answer], miss: Answer) -> Answer:
-        """The answer, or `miss` when Redis is away or refuses."""
-        return miss if self._resting() else self.insist(question, miss)
-
-    def insist(self, question: Callable[[], Answer], miss: Answer) -> Answer:
-        """As `ask`, also while others rest: for what is rare and must not be left undone because of one slow answer a moment ago."""
-        try:
-            answer = question()
-        except (redis.ConnectionError, redis.TimeoutError):
-            self._tripped_at = self._clock()
-            self._closed_until = self._tripped_at + self._rest_s
-            self.trips += 1
-            return miss
-        except redis.RedisError:  # it is there and refuses this one command: out of memory, a key of another type
-            return miss
-        self._closed_until = None
-        return answer
-
-    def tripped(self, within_s: float) -> bool:
-        """Whether Redis was found away in the last so many seconds."""
-        return self._clock() - self._tripped_at < within_s
-
-    def _resting(self) -> bool:
-        """After the rest one caller tries, and the others go on resting until it knows."""
-        until, now = self._closed_until, self._clock()
-        if until is None:
-            return False
-        if now < until:
-            return True
-        self._closed_until = now + self._rest_s
-        return False
 
 
 class Board:
@@ -275,7 +123,7 @@ class Board:
     def events(self, tenant: str, job_id: str, since: Place) -> list[Event] | None:
         """What was told from that place on, itself included. None: Redis is away."""
         found = self._breaker.ask(lambda: self._redis.xrange(events_key(tenant, job_id), min=str(since)), None)
-        return None if found is None else [_event(entry) for entry in cast("list[Any]", found)]
+        return None if found is None else [event_of(entry) for entry in cast("list[Any]", found)]
 
     def places(self, about: Sequence[tuple[str, str]]) -> list[Place | None]:
         """Where the status of each (tenant, job) stands, in one round trip; None for those that do not hang here."""
@@ -320,16 +168,6 @@ class Board:
         return None if held is None else cast("Json", json.loads(held[1]))
 
 
-def called(client: redis.Redis, script: Script, calls: Sequence[Call]) -> list[Any]:
-    """What the script answers to each call, in one round trip."""
-    if len(calls) == 1:  # a pipeline would ask first whether the script is known
-        return [script(keys=calls[0][0], args=calls[0][1])]
-    with client.pipeline(transaction=False) as pipe:
-        for keys, arguments in calls:
-            script(keys=keys, args=arguments, client=pipe)
-        return pipe.execute()
-
-
 def _shown(status: Status) -> Call:
     """The keys and arguments of `_SHOW`."""
     news = status.news
@@ -340,45 +178,3 @@ def _shown(status: Status) -> Call:
             arguments += [told.event, "" if told.data is None else to_json(told.data), int(told.late)]
     items = [] if news is None else [key(status.tenant, item) for item in news.items]
     return [key(status.tenant, status.job_id), events_key(status.tenant, status.job_id), *items], arguments
-
-
-class Follower:
-    """Hears what is told of many jobs at once. Its client must wait for longer than HEAR_MS."""
-
-    def __init__(self, client: redis.Redis, breaker: Breaker | None = None) -> None:
-        self._redis = client
-        self._breaker = breaker or Breaker()
-
-    def hear(self, since: Mapping[tuple[str, str], Place]) -> dict[tuple[str, str], list[Event]] | None:
-        """What was told of each (tenant, job) after its place, as soon as there is anything. None: Redis is away."""
-        names: dict[Any, tuple[str, str]] = {events_key(*about): about for about in since}
-        places: dict[Any, Any] = {name: str(since[about]) for name, about in names.items()}
-        found = self._breaker.ask(lambda: self._redis.xread(places, block=HEAR_MS), None)
-        return None if found is None else {names[name]: [_event(entry) for entry in entries] for name, entries in cast("list[Any]", found)}
-
-    def close(self) -> None:
-        """Give the connection up until the next hearing."""
-        self._redis.close()
-
-
-def _event(entry: tuple[str, Mapping[str, str]]) -> Event:
-    place, told = entry
-    return Event(_place(place), told["event"], told["data"], _place(told["after"]))
-
-
-def _place(text: str) -> Place:
-    rev, _, number = text.partition("-")
-    return Place(int(rev), int(number))
-
-
-def in_parts(of: Sequence[Each]) -> Iterator[Sequence[Each]]:
-    """So many as one command may take."""
-    return (of[n : n + AT_ONCE] for n in range(0, len(of), AT_ONCE))
-
-
-def key(tenant: str, job_id: str) -> str:
-    return f"fleetcast:{tenant}:job:{job_id}"
-
-
-def events_key(tenant: str, job_id: str) -> str:
-    return f"{key(tenant, job_id)}:events"

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import redis
 
-from db.board import Breaker, Call, called, in_parts
+from db.breaker import Breaker, Call, called, in_parts
 from db.forecasts import Question
 from db.models import Json
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 
 import redis
 
-from db.board import Breaker
+from db.breaker import Breaker
 from db.models import new_id
 
 #: What all processes have counted since Redis was last emptied: a field for each number.

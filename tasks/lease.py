@@ -14,8 +14,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from db import ledger
-from db.board import Told
 from db.errors import FenceLost
+from db.events import Told
 from tasks import metrics, status
 from tasks.runtime import Runtime
 

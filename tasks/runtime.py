@@ -9,7 +9,8 @@ from pathlib import Path
 from redis import Redis
 from sqlalchemy import Engine
 
-from db.board import Board, Breaker, make_redis
+from db.board import Board
+from db.breaker import Breaker, make_redis
 from db.cache import ForecastCache
 from db.errors import CatalogueInvalid
 from db.meter import Meter

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
 from db import ledger
-from db.board import News, Place, Status, Told
+from db.board import Status
+from db.events import News, Place, Told
 from db.models import FAILED, RUNNING, TERMINAL, Job, Json
 from tasks.jobs import FORMAT, BacktestJob
 from tasks.metrics import CACHE_LOOKUPS

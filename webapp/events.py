@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from flask import Response, request
 
-from db.board import Board, Event, Place
+from db.board import Board
 from db.errors import NotFound
+from db.events import Event, Place
 from tasks import status
 from tasks.runtime import Runtime
 from webapp.auth import still_admitted

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.board import EVENTS_KEPT, Event, Place
 from db.errors import NotFound
+from db.events import EVENTS_KEPT, Event, Place
 
 Document = Mapping[str, Any]
 #: Why a look found nothing.

@@ -18,8 +18,9 @@ import structlog
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.board import HEAR_MS, Event, Follower, Place, make_redis
+from db.breaker import make_redis
 from db.errors import NotFound
+from db.events import HEAR_MS, Event, Follower, Place
 from tasks import status
 from tasks.runtime import Runtime
 from webapp.feeds import NEVER, Document, Feed, Trouble, Watcher

@@ -13,7 +13,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from db.board import Breaker, make_redis
+from db.breaker import Breaker, make_redis
 from tasks.settings import Settings
 from webapp.problems import Refusal
 

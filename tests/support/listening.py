@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from db.board import Place
+from db.events import Place
 
 
 class Heard(NamedTuple):

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 import redis
 
-from db.board import make_redis
+from db.breaker import make_redis
 from ops.valkey import find_program
 
 

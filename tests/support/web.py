@@ -18,7 +18,7 @@ from sqlalchemy import Engine, update
 from werkzeug.test import Client, TestResponse
 
 from db import entities, forecasts, ledger, registry, tenants
-from db.board import Breaker, make_redis
+from db.breaker import Breaker, make_redis
 from db.forecasts import Question
 from db.models import Version
 from ml import shelf

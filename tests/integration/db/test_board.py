@@ -13,7 +13,9 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.board import AT_ONCE, BURIED_S, EVENTS_KEPT, PLACES, Board, Breaker, Event, Follower, News, Place, Told, events_key, key, make_redis
+from db.board import BURIED_S, Board
+from db.breaker import AT_ONCE, Breaker, make_redis
+from db.events import EVENTS_KEPT, PLACES, Event, Follower, News, Place, Told, events_key, key
 from tests.support import rows
 from tests.support.own_redis import own_server
 

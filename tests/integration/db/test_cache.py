@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import redis
 
-from db.board import AT_ONCE, Board, Breaker, make_redis
+from db.board import Board
+from db.breaker import AT_ONCE, Breaker, make_redis
 from db.cache import DAY_S, FORGOTTEN_S, ForecastCache, key
 from db.forecasts import Question
 

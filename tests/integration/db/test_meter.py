@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import db.meter
-from db.board import Breaker, make_redis
+from db.breaker import Breaker, make_redis
 from db.meter import ALIVE, CARDS, COUNTS, Meter, Metric
 from tests.support.servers import empty_redis
 
@@ -97,7 +97,7 @@ def test_every_count_arrives_once(redis_url: str, steps: list[tuple[str, Any, in
 def test_processes_add_up(redis_url: str) -> None:
     here = meter(redis_url)
     program = f"""
-from db.board import make_redis
+from db.breaker import make_redis
 from db.meter import Meter
 from tests.integration.db.test_meter import CATALOGUE, HITS, TIMES
 for _ in range(3):

@@ -22,7 +22,7 @@ import redis
 from click.testing import CliRunner, Result
 from sqlalchemy import make_url, text
 
-from db import board, cache, ledger, migrate, registry, tenants
+from db import cache, events, ledger, migrate, registry, tenants
 from db.forecasts import Question
 from db.models import Base
 from db.session import Sessions, make_engine, make_sessions
@@ -214,7 +214,7 @@ def test_life_goes_on_where_it_stopped(worked: Worked, elsewhere: Elsewhere) -> 
 def test_what_redis_remembers_of_later_is_forgotten(worked: Worked, elsewhere: Elsewhere) -> None:
     with redis.Redis.from_url(elsewhere.redis_url) as client:
         question = Question("ver_1", "cpu", 1, 3, 0.9)
-        for name in (board.key("tnt_x", "job_y"), cache.key("tnt_x", question), "fleetcast:metrics", "another-program's"):
+        for name in (events.key("tnt_x", "job_y"), cache.key("tnt_x", question), "fleetcast:metrics", "another-program's"):
             client.set(name, "1")
         assert elsewhere.restore(worked.file).exit_code == 0
         assert set(client.keys("*")) >= {b"fleetcast:metrics", b"another-program's"}

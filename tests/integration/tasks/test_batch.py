@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from bench.fleet import CHANNEL, furnish
 from db import ledger
-from db.board import Place
+from db.events import Place
 from ml import forecaster
 from ml.recipes import recipe
 from ml.shelf import folder

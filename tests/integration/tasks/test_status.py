@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from db import ledger
-from db.board import Board, Breaker, Event, Place, events_key, make_redis
+from db.board import Board
+from db.breaker import Breaker, make_redis
+from db.events import Event, Place, events_key
 from tasks import lease, status, submit
 from tasks.execute import Work
 from tasks.lease import Lease

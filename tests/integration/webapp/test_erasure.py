@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import Engine
 
 from db import erasures
-from db.board import Board, Breaker, Place, events_key, make_redis
+from db.board import Board
+from db.breaker import Breaker, make_redis
 from db.cache import ForecastCache
+from db.events import Place, events_key
 from tasks import questions, status
 from tasks.reconcile import reconcile_once
 from tests.support.memory import texts

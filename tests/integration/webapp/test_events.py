@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
 from db import ledger, tenants
-from db.board import EVENTS_KEPT, News, Place, Told, events_key
+from db.events import EVENTS_KEPT, News, Place, Told, events_key
 from tasks import lease, status, submit
 from tasks.lease import Lease
 from tasks.orders import TrainOrder

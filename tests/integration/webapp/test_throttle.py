@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine
 
-from db.board import make_redis
+from db.breaker import make_redis
 from tasks.settings import Settings
 from tests.support.rows import at_once
 from tests.support.web import Caller, House, make_house, make_runtime

@@ -14,6 +14,8 @@ LIGHT = (
     "forecasts",
     "registry",
     "board",
+    "breaker",
+    "events",
     "cache",
     "meter",
     "census",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.board import make_redis
+from db.breaker import make_redis
 from db.meter import OTHER, Cells, Labels, Meter, Metric, Undeclared
 
 HITS = Metric("t_hits_total", "counter", "Hits.", {"kind": ("a", "b")})

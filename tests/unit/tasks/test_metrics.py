@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from db.board import make_redis
+from db.breaker import make_redis
 from db.meter import Meter, Metric
 from tasks import metrics
 from tasks.jobs import BATCH, INTERACTIVE, TRAIN

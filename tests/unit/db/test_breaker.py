@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from db.board import Breaker, key
+from db.breaker import Breaker
 
 
 class Clock:
@@ -41,10 +41,6 @@ def server() -> Redis:
 @pytest.fixture
 def breaker(clock: Clock) -> Breaker:
     return Breaker(rest_s=1.0, clock=clock)
-
-
-def test_keys_carry_the_tenant() -> None:
-    assert key("tnt_1", "job_2") == "fleetcast:tnt_1:job:job_2"
 
 
 def test_an_answer_is_passed_on(breaker: Breaker, server: Redis) -> None:
