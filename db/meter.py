@@ -6,18 +6,18 @@ its number, and Redis takes each number once: nothing is counted twice, and noth
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import redis
 
 from db.breaker import Breaker
 from db.models import new_id
+from db.readings import OTHER, Cells, Labels, Metric, Reading, add_up, bring_together
 
 #: What all processes have counted since Redis was last emptied: a field for each number.
 COUNTS = "fleetcast:metrics"
@@ -27,16 +27,8 @@ ALIVE, CARDS = "fleetcast:metrics:alive", "fleetcast:metrics:cards"
 FLUSH_S, ALIVE_S = 2.0, 15
 #: How long Redis remembers the number of a process's last packet. One cut off for longer may have its last two seconds counted twice.
 MARK_S = 3600
-#: Stands for a label's value that was not declared, so that nothing from outside can make a new series.
-OTHER = "other"
-#: Counters of so few series are shown from the beginning, as zeros: Prometheus sees no rise in what was not there before.
-SHOWN_EMPTY = 32
 #: Longest wait for the last packet of a process that ends.
 JOIN_S = 3.0
-
-Labels = tuple[str, ...]
-#: Of a counter its total; of a histogram how many fell into each bucket, those above the last one, and the sum of all.
-Cells = list[float]
 
 # KEYS: counts, alive, cards, this process's mark. ARGV: process, packet number, card, seconds alive, seconds marked, then field and amount.
 # pcall: a field that somebody spoilt must not stop the packet halfway, for it would be sent again.
@@ -61,48 +53,8 @@ return 1
 """
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Metric:
-    """One metric as it is declared."""
-
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    help: str
-    #: Each label with the values it may have. None: whoever counts has a closed list of its own, such as the routes.
-    labels: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
-    #: Upper bounds of a histogram's buckets, without the last one, which has none.
-    buckets: tuple[float, ...] = ()
-    #: How those that several processes hold become one gauge.
-    together: Literal["sum", "max"] = "sum"
-
-    def empty(self) -> Cells:
-        return [0.0] * (len(self.buckets) + 2) if self.kind == "histogram" else [0.0]
-
-    def cells(self) -> Sequence[str]:
-        """The name of each cell: a bucket's is its bound, so that a release with other bounds can still sort it in."""
-        return [*map(repr, self.buckets), "inf", "sum"] if self.kind == "histogram" else ["total"]
-
-    def place(self, cell: str) -> int:
-        return -1 if cell in ("total", "sum") else bisect_left(self.buckets, float(cell))
-
-    def series(self) -> list[Labels]:
-        """Every combination of labels, when they are declared and few."""
-        if None in self.labels.values():
-            return []
-        found = list(itertools.islice(itertools.product(*cast("Iterable[tuple[str, ...]]", self.labels.values())), SHOWN_EMPTY + 1))
-        return found if len(found) <= SHOWN_EMPTY else []
-
-
 class Undeclared(Exception):
     """A mistake of ours: this metric, or so many labels of it, is not in the catalogue."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What all processes have counted, and what those that live hold."""
-
-    counted: Mapping[Metric, Mapping[Labels, Cells]]
-    held: Mapping[Metric, Mapping[Labels, float]]
 
 
 @dataclass(slots=True)
@@ -194,7 +146,7 @@ class Meter:
             return None
         counts, (now, _), alive, cards = found
         living = {name for name, until in alive if until > now}
-        return Reading(self._add_up(counts), self._bring_together(cards[name] for name in living if name in cards))
+        return Reading(add_up(self._declared, counts), bring_together(self._declared, (cards[name] for name in living if name in cards)))
 
     def _begin(self, key: tuple[Metric, Labels]) -> Cells:
         metric, labels = self._checked(key)
@@ -252,30 +204,3 @@ class Meter:
             pipe.zrange(ALIVE, 0, -1, withscores=True)
             pipe.hgetall(CARDS)
             return pipe.execute()
-
-    def _add_up(self, counts: Mapping[str, str]) -> dict[Metric, dict[Labels, Cells]]:
-        """The counts by series. What only another release knows is passed over."""
-        countable = [metric for metric in self._declared.values() if metric.kind != "gauge"]
-        found: dict[Metric, dict[Labels, Cells]] = {metric: {s: metric.empty() for s in metric.series()} for metric in countable}
-        for key, amount in counts.items():
-            name, *labels, cell = json.loads(key)
-            metric = self._declared.get(name)
-            if metric in found and len(labels) == len(metric.labels):
-                cells = found[metric].setdefault(tuple(labels), metric.empty())
-                cells[metric.place(cell)] += float(amount)
-        return found
-
-    def _bring_together(self, cards: Iterable[str]) -> dict[Metric, dict[Labels, float]]:
-        """The gauges of all living processes, each made one of those that they hold."""
-        found: dict[Metric, dict[Labels, float]] = {}
-        for metric, labels, value in self._told_by(cards):
-            series = found.setdefault(metric, {})
-            before = series.get(labels)
-            series[labels] = value if before is None else before + value if metric.together == "sum" else max(before, value)
-        return found
-
-    def _told_by(self, cards: Iterable[str]) -> Iterator[tuple[Metric, Labels, float]]:
-        for name, labels, value in itertools.chain.from_iterable(map(json.loads, cards)):
-            metric = self._declared.get(name)
-            if metric is not None and metric.kind == "gauge" and len(labels) == len(metric.labels):
-                yield metric, tuple(labels), float(value)

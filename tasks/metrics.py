@@ -13,8 +13,9 @@ from db.census import TABLES
 from db.drifts import VERDICTS
 from db.expected import STATES
 from db.ledger import INVARIANTS
-from db.meter import Meter, Metric
+from db.meter import Meter
 from db.models import FAILED, TERMINAL, UNFINISHED
+from db.readings import Metric
 from tasks.jobs import QUEUES, SERVES, JobSpec
 from tasks.problems import CATALOGUE as PROBLEMS
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from db import census
 from db.census import Census
-from db.meter import OTHER, Cells, Labels, Metric
+from db.readings import OTHER, Cells, Labels, Metric
 from tasks import metrics
 from tasks.runtime import Runtime
 from webapp.context import asked

@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import Client
 
-from db.meter import Metric
+from db.readings import Metric
 from tasks.runtime import Runtime
 
 #: Samples by name and values of their labels.

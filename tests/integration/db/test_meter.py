@@ -19,7 +19,8 @@ from redis.retry import Retry
 
 import db.meter
 from db.breaker import Breaker, make_redis
-from db.meter import ALIVE, CARDS, COUNTS, Meter, Metric
+from db.meter import ALIVE, CARDS, COUNTS, Meter
+from db.readings import Metric
 from tests.support.servers import empty_redis
 
 HITS = Metric("t_hits_total", "counter", "Hits.", {"kind": ("a", "b")})

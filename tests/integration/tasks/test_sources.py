@@ -12,8 +12,8 @@ from sqlalchemy import Engine, select
 
 from db import entities, ledger
 from db.errors import NotFound
-from db.meter import Metric
 from db.models import Version
+from db.readings import Metric
 from ml.errors import InsufficientData, SpecInvalid
 from ops.processes import wait_until
 from tasks.alarms import DetectOrder, WatchOrder

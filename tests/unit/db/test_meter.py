@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.breaker import make_redis
-from db.meter import OTHER, Cells, Labels, Meter, Metric, Undeclared
+from db.meter import Meter, Undeclared
+from db.readings import OTHER, Cells, Labels, Metric
 
 HITS = Metric("t_hits_total", "counter", "Hits.", {"kind": ("a", "b")})
 TIMES = Metric("t_seconds", "histogram", "Times.", {"route": None}, (0.1, 1.0, 10.0))

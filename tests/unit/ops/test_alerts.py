@@ -14,7 +14,7 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from db.meter import Metric
+from db.readings import Metric
 from tasks.metrics import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from db.breaker import make_redis
-from db.meter import Meter, Metric
+from db.meter import Meter
+from db.readings import Metric
 from tasks import metrics
 from tasks.jobs import BATCH, INTERACTIVE, TRAIN
 from tasks.metrics import CATALOGUE

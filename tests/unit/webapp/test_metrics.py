@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 
 from db.census import Census, Unfinished
 from db.deliveries import Backlog
-from db.meter import Metric
+from db.readings import Metric
 from tasks import metrics
 from tests.support.web import House, make_house, make_runtime
 from webapp.metrics import _counted, _gauges, _of_postgres, render
