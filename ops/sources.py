@@ -9,7 +9,7 @@ import click
 
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
-from db.sources.catalogue import Config
+from db.sources.configs import Config
 from db.sources.opened import Sources
 from db.sources.source import Whom
 from ops.telling import Group, as_json_option, tell, tell_rows

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from db import registry
 from db.entities import Known
-from db.sources.catalogue import Config
+from db.sources.configs import Config
 from ml.anomaly.recipes import WatchRecipe, watch_recipe
 from ml.anomaly.spec import LEAST_ROWS, DetectorSpec
 from ml.errors import InsufficientData, SpecInvalid, UnusableData

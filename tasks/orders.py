@@ -14,7 +14,7 @@ from db import registry
 from db.entities import Known
 from db.errors import Conflict, NoActiveVersion
 from db.models import Version
-from db.sources.catalogue import Config
+from db.sources.configs import Config
 from ml.errors import InsufficientData, SpecInvalid
 from ml.readiness import backtest_rows, nothing_to_forecast
 from ml.recipes import Recipe, recipe

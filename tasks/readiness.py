@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from db import observations
 from db.entities import Known
-from db.sources.catalogue import Config
+from db.sources.configs import Config
 from ml.errors import InsufficientData
 from ml.readiness import Coverage, assess
 from ml.recipes import Recipe

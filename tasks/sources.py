@@ -12,7 +12,7 @@ from db import observations, tenants
 from db.entities import Known
 from db.models import Entity
 from db.observations import Coverage
-from db.sources.catalogue import BUILT_IN, Config
+from db.sources.configs import BUILT_IN, Config
 from db.sources.source import Source, Whom
 from ml.errors import SpecInvalid
 from tasks.runtime import Runtime

@@ -16,7 +16,7 @@ from db import entities, observations
 from db.entities import Known
 from db.models import Entity
 from db.observations import Ingested, Row
-from db.sources.catalogue import Config
+from db.sources.configs import Config
 from ml.recipes import recipe
 from tasks import submit
 from tasks.erase import follow

@@ -10,7 +10,7 @@ from typing import Any
 
 from db.errors import CatalogueInvalid, SinkUnavailable
 from db.sinks import star
-from db.sources.catalogue import EVERYBODY
+from db.sources.configs import EVERYBODY
 
 #: Table of a sink -> what its columns may hold.
 STAR: Mapping[str, star.Types] = {"forecasts": star.FORECAST, "models": star.MODEL}

@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from db.drivers import below, errors_of, passes
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.session import LIVELY
-from db.sources.catalogue import SqlConfig
+from db.sources.configs import SqlConfig
 from db.sources.source import Limits
 
 #: Connections that one process holds to one source: its owner has others to serve.

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
-from db.sources.catalogue import FilesConfig
 from db.sources.columns import Columns, bounded, doubles, numbers, points
+from db.sources.configs import FilesConfig
 from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, milliseconds, moment
 
 #: Stands in a path for the name of the entity, with everything percent-encoded that could lead elsewhere.

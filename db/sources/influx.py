@@ -12,7 +12,7 @@ from typing import Any
 
 from db.errors import SourceUnreadable
 from db.observations import Coverage
-from db.sources.catalogue import InfluxConfig
+from db.sources.configs import InfluxConfig
 from db.sources.http import Http
 from db.sources.source import (
     Channel,

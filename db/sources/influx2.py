@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
-from db.sources.catalogue import Influx2Config
+from db.sources.configs import Influx2Config
 from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, counted, finite, milliseconds, too_many
 
 #: Flux wants a span to have ends.

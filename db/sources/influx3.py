@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
-from db.sources.catalogue import Influx3Config
 from db.sources.columns import bounded, doubles, numbers, points
+from db.sources.configs import Influx3Config
 from db.sources.source import Channel, Health, Limits, Points, Reader, Span, Whom, moment
 
 #: What a server says that may be well in a moment. gRPC calls a server's own failure internal.

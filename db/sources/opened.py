@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from db.errors import SourceUnreadable
-from db.sources.catalogue import Config
+from db.sources.configs import Config
 from db.sources.source import Limits, Source
 
 #: Where each kind is read. Imported by name when first needed: the web process has no numeric library, and nobody has every driver.

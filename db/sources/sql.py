@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from db.errors import SourceLagging
 from db.observations import Coverage
-from db.sources.catalogue import SqlConfig
+from db.sources.configs import SqlConfig
 from db.sources.engines import bound, make_engine, refused
 from db.sources.moments import FORMS
 from db.sources.source import Channel, Found, Health, Limits, Points, Reader, Span, Wanted, Whom, empty, finite, moment, too_many

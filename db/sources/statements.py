@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.sources.catalogue import SqlConfig
+from db.sources.configs import SqlConfig
 from db.sources.moments import FORMS
 from db.sources.source import Span, Whom
 

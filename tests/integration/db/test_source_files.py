@@ -10,7 +10,8 @@ import pytest
 
 from db.errors import SourceUnreadable
 from db.observations import Coverage
-from db.sources.catalogue import FilesConfig, read
+from db.sources.catalogue import read
+from db.sources.configs import FilesConfig
 from db.sources.files import FilesSource
 from db.sources.source import Limits, Whom, milliseconds
 

@@ -10,7 +10,8 @@ import pytest
 
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
-from db.sources.catalogue import InfluxConfig, read
+from db.sources.catalogue import read
+from db.sources.configs import InfluxConfig
 from db.sources.http import Http
 from db.sources.influx import InfluxSource
 from db.sources.source import Limits, Wanted, Whom, empty, milliseconds

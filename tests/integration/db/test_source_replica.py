@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import make_url
 
 from db.errors import SourceLagging, SourceUnavailable
-from db.sources.catalogue import SqlConfig, read
+from db.sources.catalogue import read
+from db.sources.configs import SqlConfig
 from db.sources.source import Limits, Whom
 from db.sources.sql import SqlSource
 from ops.ground import choose_ground, servers_account, settle

@@ -17,7 +17,8 @@ import boto3
 from moto.server import ThreadedMotoServer
 
 from db.errors import SourceUnavailable, SourceUnreadable
-from db.sources.catalogue import FilesConfig, read
+from db.sources.catalogue import read
+from db.sources.configs import FilesConfig
 from db.sources.files import FilesSource
 from db.sources.source import Limits, Whom
 

@@ -13,7 +13,8 @@ from sqlalchemy import event, make_url
 
 from db.errors import SourceLagging, SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
-from db.sources.catalogue import SqlConfig, read
+from db.sources.catalogue import read
+from db.sources.configs import SqlConfig
 from db.sources.source import Limits, Wanted, Whom, empty, milliseconds
 from db.sources.sql import SqlSource
 from tests.support.servers import Servers, database

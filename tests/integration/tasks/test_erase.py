@@ -11,7 +11,7 @@ import pytest
 
 from db import entities, receipts, registry
 from db.models import Receipt
-from db.sources.catalogue import FilesConfig
+from db.sources.configs import FilesConfig
 from ml import shelf
 from tasks import predict, submit
 from tasks.erase import follow, follow_all

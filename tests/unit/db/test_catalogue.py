@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from db.errors import CatalogueInvalid, SourceUnreadable
-from db.sources.catalogue import FilesConfig, InfluxConfig, SqlConfig, read
+from db.sources.catalogue import read
+from db.sources.configs import FilesConfig, InfluxConfig, SqlConfig
 from db.sources.opened import Sources
 from db.sources.source import Channel, Limits
 

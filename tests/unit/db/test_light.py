@@ -23,6 +23,7 @@ LIGHT = (
     "session",
     "errors",
     "sources.catalogue",
+    "sources.configs",
     "sources.opened",
     "sources.sql",
     "sources.influx",

@@ -15,7 +15,8 @@ pytest.importorskip("influxdb_client", reason="pip install influxdb-client")
 
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
-from db.sources.catalogue import Influx2Config, read
+from db.sources.catalogue import read
+from db.sources.configs import Influx2Config
 from db.sources.influx2 import Influx2Source
 from db.sources.source import Limits, Whom, milliseconds
 

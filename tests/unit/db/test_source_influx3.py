@@ -21,7 +21,8 @@ import pyarrow.flight as flight
 
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
-from db.sources.catalogue import Influx3Config, read
+from db.sources.catalogue import read
+from db.sources.configs import Influx3Config
 from db.sources.influx3 import Influx3Source
 from db.sources.source import Limits, Whom, milliseconds
 
