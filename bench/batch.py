@@ -41,7 +41,7 @@ from tasks import submit
 from tasks.batch import predict
 from tasks.execute import run
 from tasks.orders import PredictOrder
-from tasks.submit import Asker
+from tasks.placing import Asker
 from tasks.train import train
 from tasks.workshop import Workshop, open_workshop
 

@@ -24,7 +24,7 @@ from bench.tables import markdown
 from ml.recipes import recipe
 from tasks import submit
 from tasks.orders import PredictOrder, TrainOrder
-from tasks.submit import Asker
+from tasks.placing import Asker
 from tasks.workshop import Workshop, open_workshop
 
 #: Tables that grow with the fleet, and that nothing else than this bench has filled.

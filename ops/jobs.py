@@ -23,8 +23,8 @@ from ops.house import database, folder_option
 from ops.telling import NEXT, Group, Undone, as_json_option, put, tell_each
 from tasks import problems, status, submit
 from tasks.jobs import QUEUES
+from tasks.placing import Asker
 from tasks.runtime import Runtime
-from tasks.submit import Asker
 
 APPLICATION = "fleetcast-jobs"
 #: What one `ls` shows at most: more is a matter for a program, which can ask by `--since`.

@@ -31,9 +31,9 @@ from ops.telling import advised, as_json_option, progress, tell
 from tasks import sinks, sources, submit
 from tasks.jobs import digest
 from tasks.orders import BASE, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
+from tasks.placing import Asker, Submitted
 from tasks.runtime import Runtime
 from tasks.sources import is_outside
-from tasks.submit import Asker, Submitted
 
 #: How often a batch is looked at, and how many items are read at once.
 LOOK_S, PAGE = 1.0, 500

@@ -19,9 +19,9 @@ from ml.shelf import WEIGHTS, Saved
 from ml.spec import ModelSpec
 from tasks.jobs import Activation, ImportJob, digest
 from tasks.metrics import JOBS_ENDED
+from tasks.named import require_free
 from tasks.orders import BASE
 from tasks.runtime import Runtime
-from tasks.submit import require_free
 
 #: Nobody measured it here, so it takes no other base's place by itself.
 GATE = {"passed": False, "checks": [{"name": "imported", "have": None, "need": 0.0, "met": False}], "production_ready": None}

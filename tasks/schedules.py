@@ -19,11 +19,12 @@ from db.models import Json, Schedule, new_id
 from db.schedules import Outcome
 from ml.errors import ModelError, NewerRelease, SpecInvalid, UnusableData
 from tasks import metrics, problems
+from tasks.named import entities_named
 from tasks.orders import FEWEST, TrainOrder
+from tasks.placing import Asker
 from tasks.retrain import choose
 from tasks.runtime import Runtime
 from tasks.sources import is_outside
-from tasks.submit import Asker, entities_named
 from tasks.templates import Order, about, give, meant, read, whom, written
 from tasks.timetable import Timetable, Window, clock, require_cron, zone
 

@@ -20,8 +20,8 @@ from tasks import submit
 from tasks.alarms import DetectOrder, WatchOrder
 from tasks.jobs import FORMAT, AnomalyDetectJob, AnomalyTrainJob, BacktestJob, PredictJob, PretrainJob, TrainJob
 from tasks.orders import BASE, BacktestOrder, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
+from tasks.placing import Asker, Submitted
 from tasks.runtime import Runtime
-from tasks.submit import Asker, Submitted
 
 Order = TrainOrder | PretrainOrder | PredictOrder | BacktestOrder | WatchOrder | DetectOrder
 

@@ -21,9 +21,9 @@ from ml.recipes import recipe
 from tasks import submit
 from tasks.erase import follow
 from tasks.jobs import ReadinessJob
+from tasks.placing import Asker
 from tasks.readiness import presumed, readiness
 from tasks.sources import is_outside, reach
-from tasks.submit import Asker
 from webapp.answers import brought
 from webapp.auth import PREFIX
 from webapp.bodies import whole_body

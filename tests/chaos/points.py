@@ -44,8 +44,8 @@ def _after(name: str, module: str, function: str) -> Point:
 POINTS: Sequence[Point] = (
     # A request that writes.
     _before("web_before_the_job_is_written", "db.ledger", "place"),
-    _after("web_before_the_commit", "tasks.submit", "_placed"),
-    _after("web_after_the_commit", "tasks.submit", "_once"),
+    _after("web_before_the_commit", "tasks.placing", "_placed"),
+    _after("web_after_the_commit", "tasks.placing", "once"),
     _before("web_before_the_answer", "webapp.answers", "_answer"),
     _after("web_after_the_answer_is_made", "webapp.answers", "_answer"),
     # The dispatcher's rounds.

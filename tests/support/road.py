@@ -18,10 +18,10 @@ from tasks.backtest import backtest
 from tasks.batch import predict
 from tasks.execute import run
 from tasks.measure import measure
+from tasks.placing import Asker
 from tasks.pretrain import pretrain_base
 from tasks.runtime import open_runtime
 from tasks.settings import Settings, load
-from tasks.submit import Asker
 from tasks.train import train
 from tasks.what_if import what_if
 from tasks.workshop import Workshop, open_workshop

@@ -33,8 +33,8 @@ from ops.cli import main
 from ops.house import HouseError
 from tasks import submit
 from tasks.orders import PredictOrder, TrainOrder
+from tasks.placing import Asker
 from tasks.reconcile import collect_orphans
-from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, ingest, job, settings_for, tenant, wave, work_off, workshop
 from tests.support.servers import Servers, database

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, select
 
 from db import ledger
 from db.models import Job
-from tasks.submit import Asker
+from tasks.placing import Asker
 from tasks.workshop import Workshop
 from tests.integration.ops.conftest import Command
 from tests.support.road import ingest, settings_for, tenant, work_off, workshop

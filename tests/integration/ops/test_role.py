@@ -21,10 +21,10 @@ from ops.processes import wait_until
 from tasks import submit
 from tasks.dispatcher import Dispatcher
 from tasks.orders import PredictOrder, TrainOrder
+from tasks.placing import Asker
 from tasks.reconcile import tidy_once
 from tasks.runtime import open_runtime
 from tasks.settings import Settings
-from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, ingest, job, settings_for, tenant, wave, work_off, workshop
 from tests.support.role import Apart, apart, make_role, text_of

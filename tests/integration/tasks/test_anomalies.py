@@ -21,8 +21,8 @@ from tasks import alarms, submit
 from tasks import anomaly as at_work
 from tasks.alarms import DetectOrder, WatchOrder
 from tasks.erase import follow
+from tasks.placing import Asker
 from tasks.reconcile import tidy_once
-from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import START, ingest, job, tenant, work_off
 

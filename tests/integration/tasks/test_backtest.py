@@ -18,7 +18,7 @@ from tasks import submit
 from tasks.jobs import BacktestJob
 from tasks.lease import Lease
 from tasks.orders import MOST_STEPS, BacktestOrder, TrainOrder
-from tasks.submit import Asker
+from tasks.placing import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, START, ingest, job, tenant, wave, work_off
 

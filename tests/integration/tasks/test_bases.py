@@ -16,7 +16,7 @@ from ml import artifact
 from ml.errors import InsufficientData, SpecInvalid
 from tasks import submit
 from tasks.orders import BaseOrder, PredictOrder, PretrainOrder, TrainOrder
-from tasks.submit import Asker
+from tasks.placing import Asker
 from tasks.workshop import Workshop
 from tests.support.road import ingest, job, tenant, work_off
 

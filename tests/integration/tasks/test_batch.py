@@ -19,7 +19,7 @@ from ml.shelf import folder
 from tasks import batch, metrics, status, submit, together
 from tasks.execute import Work, run
 from tasks.orders import PredictOrder
-from tasks.submit import Asker
+from tasks.placing import Asker
 from tasks.workshop import Workshop
 from tests.support.road import HANDLERS, SMALL, job, tenant, work_off
 from tests.support.scrape import counted

@@ -19,7 +19,7 @@ from ml.recipes import recipe
 from tasks import batch, metrics, submit
 from tasks.execute import run
 from tasks.orders import PredictOrder
-from tasks.submit import Asker
+from tasks.placing import Asker
 from tasks.workshop import Workshop
 from tests.support.follower import Follower, follower
 from tests.support.lake import lake, pour

@@ -16,8 +16,8 @@ from sqlalchemy import text
 from tasks import submit as submitting
 from tasks.dispatcher import Dispatcher
 from tasks.orders import TrainOrder
+from tasks.placing import Asker
 from tasks.runtime import Runtime
-from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, ingest, tenant, wave
 from tests.support.severed import cut

@@ -18,8 +18,8 @@ from ml.drift import VERDICTS, Reference
 from tasks import submit
 from tasks.drift import judge_once, standings
 from tasks.orders import PredictOrder, TrainOrder
+from tasks.placing import Asker
 from tasks.reconcile import patrols
-from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, START, tenant, wave, work_off
 

@@ -17,8 +17,8 @@ from tasks import predict, submit
 from tasks.erase import follow, follow_all
 from tasks.jobs import ReadinessJob
 from tasks.orders import PredictOrder, TrainOrder
+from tasks.placing import Asker
 from tasks.reconcile import remove_erased
-from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support import rows
 from tests.support.memory import texts

@@ -18,7 +18,7 @@ from db import entities, ledger
 from ml.errors import NewerRelease
 from tasks import execute, metrics, status
 from tasks.execute import Work, backoff, run
-from tasks.submit import Asker
+from tasks.placing import Asker
 from tasks.workshop import Workshop
 from tests.support.road import job, tenant, work_off
 from tests.support.scrape import counted

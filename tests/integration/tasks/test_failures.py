@@ -34,8 +34,8 @@ from tasks.imports import ImportOrder, import_base
 from tasks.jobs import WhatIfJob
 from tasks.lease import Lease
 from tasks.orders import BacktestOrder, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
+from tasks.placing import Asker, Submitted
 from tasks.reconcile import Patrol, reconcile_once
-from tasks.submit import Asker, Submitted
 from tasks.workshop import Workshop
 from tests.support.road import HANDLERS, SMALL, START, ingest, job, tenant, wave, work_off
 from tests.support.scrape import counted

@@ -13,7 +13,7 @@ from tasks import submit
 from tasks.execute import run
 from tasks.jobs import Ahead, WhatIfJob
 from tasks.orders import PredictOrder, TrainOrder
-from tasks.submit import Asker
+from tasks.placing import Asker, Submitted
 from tasks.workshop import Workshop
 from tests.support.road import HANDLERS, SMALL, START, ingest, job, tenant, work_off
 
@@ -101,7 +101,7 @@ def test_what_a_request_brings_is_read_and_kept_for_nobody_else(shop: Workshop, 
 
 
 def test_two_that_suppose_the_same_at_once_are_one(shop: Workshop, acme: Asker) -> None:
-    def ask(future: Ahead) -> submit.Submitted:
+    def ask(future: Ahead) -> Submitted:
         return submit.predict(shop.runtime, acme, PredictOrder(("shop",), ("sales",), future=future))
 
     first, same, other = ask({"deal": [1, 1, 1]}), ask({"deal": [1, 1, 1]}), ask({"deal": [1, 1, 0]})

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from db.models import Job
 from tasks import submit
 from tasks.orders import TrainOrder
-from tasks.submit import Asker
+from tasks.placing import Asker
 from tasks.workshop import Workshop
 from tests.support import road
 from tests.support.proxy import Proxy, proxy

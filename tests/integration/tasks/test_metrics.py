@@ -22,8 +22,8 @@ from tasks.dispatcher import Dispatcher
 from tasks.execute import Work
 from tasks.lease import Lease
 from tasks.orders import PredictOrder, TrainOrder
+from tasks.placing import Asker
 from tasks.reconcile import reconcile_once
-from tasks.submit import Asker
 from tasks.worker import role
 from tasks.workshop import Workshop
 from tests.support.road import HANDLERS, SMALL, ingest, job, tenant, wave, work_off, workshop

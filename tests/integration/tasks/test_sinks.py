@@ -21,8 +21,8 @@ from db.sinks.writer import Writer, open_writer
 from ml.errors import SpecInvalid
 from tasks import sinks, submit
 from tasks.orders import PredictOrder, TrainOrder
+from tasks.placing import Asker
 from tasks.sinks import Sending
-from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, ingest, job, settings_for, tenant, wave, work_off, workshop
 from tests.support.servers import Servers, database

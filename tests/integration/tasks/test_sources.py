@@ -20,8 +20,9 @@ from tasks.alarms import DetectOrder, WatchOrder
 from tasks.jobs import ReadinessJob, WhatIfJob
 from tasks.metrics import SOURCE_LAG, SOURCE_UP
 from tasks.orders import BacktestOrder, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
+from tasks.placing import Asker, Submitted
 from tasks.probe import probe_sources
-from tasks.submit import Asker, Submitted, backtest, detect, measure, predict, pretrain, train, watch, what_if
+from tasks.submit import backtest, detect, measure, predict, pretrain, train, watch, what_if
 from tasks.workshop import Workshop
 from tests.support.follower import Follower, follower
 from tests.support.lake import lake, pour

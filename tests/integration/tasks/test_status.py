@@ -17,8 +17,8 @@ from tasks import lease, status, submit
 from tasks.execute import Work
 from tasks.lease import Lease
 from tasks.orders import PredictOrder, TrainOrder
+from tasks.placing import Asker
 from tasks.reconcile import reconcile_once
-from tasks.submit import Asker
 from tasks.workshop import Workshop
 from tests.support.own_redis import own_server
 from tests.support.road import HANDLERS, SMALL, ingest, tenant, wave, work_off

@@ -18,8 +18,8 @@ from db.events import EVENTS_KEPT, News, Place, Told, events_key
 from tasks import lease, status, submit
 from tasks.lease import Lease
 from tasks.orders import TrainOrder
+from tasks.placing import Asker
 from tasks.problems import problem
-from tasks.submit import Asker
 from tests.support.contract import contract_of
 from tests.support.listening import Heard, Listener
 from tests.support.own_redis import OwnServer, own_server
