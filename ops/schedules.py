@@ -18,6 +18,7 @@ from ops.durations import short
 from ops.house import database, folder_option
 from ops.jobs import MOST_LISTED, now_by_postgres, owner, tenant_option
 from ops.telling import Group, Undone, as_json_option, fitting, put, tell_each
+from tasks import firing
 from tasks import schedules as planning
 from tasks.runtime import Runtime
 
@@ -95,8 +96,8 @@ def fire(ids: tuple[str, ...], as_json: bool, folder: Path | None) -> None:
 
 
 def _fire(runtime: Runtime, row: Schedule) -> str:
-    outcome = planning.fire_now(runtime, row.tenant_id, row.id)
-    if outcome.state == planning.FAILED:
+    outcome = firing.fire_now(runtime, row.tenant_id, row.id)
+    if outcome.state == firing.FAILED:
         raise Undone(f"{outcome.reason}: {(outcome.error or {}).get('detail', '')}")
     return f"{outcome.state} {outcome.job_id or outcome.reason}"
 

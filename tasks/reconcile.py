@@ -20,9 +20,9 @@ from tasks.deliver import Courier
 from tasks.drift import judge_once
 from tasks.erase import follow_all
 from tasks.expected import promises
+from tasks.firing import fire_due
 from tasks.probe import probe_sources
 from tasks.runtime import Runtime
-from tasks.schedules import fire_due
 
 log = structlog.get_logger()
 

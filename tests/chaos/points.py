@@ -97,9 +97,9 @@ OF_COHORTS: Sequence[Point] = (
 #: A run of a schedule: taken, its job written, its run written, committed, told.
 OF_SCHEDULES: Sequence[Point] = (
     _after("dispatcher_with_a_schedule_taken", "db.schedules", "take_due"),
-    _after("dispatcher_with_a_runs_job_written", "tasks.schedules", "_attempt"),
+    _after("dispatcher_with_a_runs_job_written", "tasks.firing", "_attempt"),
     _after("dispatcher_before_a_runs_commit", "db.schedules", "record"),
-    _before("dispatcher_after_a_runs_commit", "tasks.schedules", "_tell"),
+    _before("dispatcher_after_a_runs_commit", "tasks.firing", "_tell"),
 )
 
 #: A job whose label begins so takes down every process that works on it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from tasks.schedules import FAILED, FIRED, SKIPPED, WAITING
+from tasks.firing import FAILED, FIRED, SKIPPED, WAITING
 from webapp.schemas.fields import Moment, Out
 from webapp.schemas.pages import page_of
 

@@ -17,8 +17,8 @@ from db.drifts import Judged
 from db.models import Version, new_id
 from db.observations import Row
 from tasks import retrain
+from tasks.firing import fire_due
 from tasks.runtime import Runtime
-from tasks.schedules import fire_due
 from tests.support.planned import TRAIN, age, come, devices, items, jobs, owner, planned, runs, settle_jobs
 from tests.support.web import START, make_runtime
 

@@ -22,10 +22,11 @@ from db.errors import Conflict, NotFound
 from db.models import Schedule, ScheduleRun, Tenant
 from ml.errors import SpecInvalid
 from tasks.alarms import DetectOrder, WatchOrder
+from tasks.firing import fire_due, fire_now
 from tasks.orders import BacktestOrder, BaseOrder, PredictOrder, TrainOrder
 from tasks.reconcile import tidy_once
 from tasks.runtime import Runtime
-from tasks.schedules import fire_due, fire_now, pause
+from tasks.schedules import pause
 from tests.support.planned import TRAIN, come, copies, devices, items, jobs, owner, planned, runs, seen
 from tests.support.web import make_runtime
 
@@ -88,7 +89,7 @@ from tests.chaos import points
 points.POINTS = [points.Point(sys.argv[3], sys.argv[4], sys.argv[5], sys.argv[6] == "after")]
 points.install(Path(sys.argv[1]))
 from tasks.runtime import open_runtime
-from tasks.schedules import fire_due
+from tasks.firing import fire_due
 from tasks.settings import Settings
 fire_due(open_runtime(Settings(database_url=sys.argv[2], redis_url="redis://127.0.0.1:1/0"), "dispatcher"))
 """
@@ -98,7 +99,7 @@ fire_due(open_runtime(Settings(database_url=sys.argv[2], redis_url="redis://127.
     ("module", "function", "when", "committed"),
     [
         ("db.schedules", "record", "after", 0),
-        ("tasks.schedules", "_fire_next", "after", 1),
+        ("tasks.firing", "_fire_next", "after", 1),
     ],
 )
 def test_a_dispatcher_that_dies_in_the_middle_fires_it_once(

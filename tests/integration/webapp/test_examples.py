@@ -13,9 +13,9 @@ from sqlalchemy import Engine, update
 
 from db.models import Delivery, Version
 from tasks import status
+from tasks.firing import fire_now
 from tasks.lease import Lease
 from tasks.problems import problem
-from tasks.schedules import fire_now
 from tests.support.asking import ask
 from tests.support.contract import contract_of
 from tests.support.listening import Heard, events

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.schedules import fire_due, fire_now
+from tasks.firing import fire_due, fire_now
 from tests.support.planned import come
 from tests.support.web import Caller, House, days, make_house
 
