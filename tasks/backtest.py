@@ -16,7 +16,7 @@ from ml.spec import ModelSpec
 from tasks.execute import Work
 from tasks.history import fetch
 from tasks.jobs import BacktestJob
-from tasks.orders import require_bounded
+from tasks.meaning import require_bounded
 from tasks.questions import serving
 from tasks.sources import Place, at, is_unmeasured
 from tasks.status import finish_at

@@ -14,7 +14,8 @@ from db.entities import Known
 from db.models import Json
 from db.newest import Lineage, Newest, newest
 from tasks.jobs import TrainJob
-from tasks.orders import TrainOrder, trainings
+from tasks.meaning import trainings
+from tasks.orders import TrainOrder
 from tasks.runtime import Runtime
 
 

@@ -29,9 +29,10 @@ from tasks.jobs import (
     WhatIfJob,
     digest,
 )
+from tasks.meaning import backtesting, pretraining, training, trainings
 from tasks.metrics import JOBS_ENDED
 from tasks.named import entities_named, learned_from, require_free
-from tasks.orders import BASE, BacktestOrder, PredictOrder, PretrainOrder, TrainOrder, backtesting, pretraining, training, trainings
+from tasks.orders import BASE, BacktestOrder, PredictOrder, PretrainOrder, TrainOrder
 from tasks.placing import Asker, Submitted, looked_up, once
 from tasks.questions import known, require_changeable, resolve
 from tasks.readiness import Readiness

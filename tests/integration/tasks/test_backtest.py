@@ -17,7 +17,8 @@ from ml.errors import InsufficientData, SpecInvalid, UnusableData
 from tasks import submit
 from tasks.jobs import BacktestJob
 from tasks.lease import Lease
-from tasks.orders import MOST_STEPS, BacktestOrder, TrainOrder
+from tasks.meaning import MOST_STEPS
+from tasks.orders import BacktestOrder, TrainOrder
 from tasks.placing import Asker
 from tasks.workshop import Workshop
 from tests.support.road import SMALL, START, ingest, job, tenant, wave, work_off

@@ -165,7 +165,7 @@ def test_more_rows_than_are_judged_or_tried_are_refused_by_the_worker(
 ) -> None:
     done(shop, me, watch(shop.runtime, me, WatchOrder("shore", channels=("temperature",), overrides={"trees": 10}, source="lake")))
     monkeypatch.setattr("tasks.alarms.MOST_ROWS", 20)
-    monkeypatch.setattr("tasks.orders.MOST_ROWS", 20)
+    monkeypatch.setattr("tasks.meaning.MOST_ROWS", 20)
     past = BacktestOrder("shore", recipe="sensor-climate", overrides=SMALL, folds=1, source="lake")
     asked = [detect(shop.runtime, me, DetectOrder("shore")), backtest(shop.runtime, me, past)]
     work_off(shop)
