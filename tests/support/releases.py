@@ -33,16 +33,21 @@ def downgrade():
 """
 #: File by file what the next release has in the place of what: each stands there once.
 ALTERED: Mapping[str, Sequence[tuple[str, str]]] = {
-    "tasks/jobs.py": [
-        # Trainings have a field that a worker must not pass over, so their format rises.
+    # Trainings have a field that a worker must not pass over, so their format rises.
+    "tasks/jobs/trainings.py": [
         (
             "of the release before must not pass over.\n    format: ClassVar[int] = 2",
             "of the release before.\n    format: ClassVar[int] = 3",
         ),
-        ("return _written(self, members)", 'return _written(self, members | {"essential": True})'),
-        ('{"source": 2, "sink": 2}', '{"source": 2, "sink": 2, "essential": 3}'),
+        ("return written(self, members)", 'return written(self, members | {"essential": True})'),
+    ],
+    "tasks/jobs/formats.py": [('"hours": 3}', '"hours": 3, "essential": 3}')],
+    "tasks/jobs/questions.py": [
         # Questions have one that it may.
-        ("for name in self.__match_args__})", 'for name in self.__match_args__} | {"curious": True})'),
+        (
+            "times as long.\n        return written(self, {",
+            'times as long.\n        return written(self, {"curious": True} | {',
+        ),
         # What-ifs are asked under a new kind, of which older workers have not heard.
         ('kind: ClassVar[str] = "what_if"', 'kind: ClassVar[str] = "suppose"'),
     ],
