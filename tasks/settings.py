@@ -104,6 +104,12 @@ class Settings:
     max_inflows: int = _setting(
         4, "Such bodies that may flow into one web process at once: each holds one of its twenty connections to Postgres.", low=1
     )
+    max_values: int = _setting(
+        20_000_000,
+        "Values, and lines, that one delivery may bring: they wait beside the tables until all are there, in some 2 GB of disk.",
+        low=1,
+    )
+    max_channels: int = _setting(1000, "Channels that one delivery may name: a row as wide as that has a third of the longest line.", low=1)
     max_rejected: int = _setting(
         100_000,
         "Rows of one delivery that may be passed over before it is refused: a body of nothing else would keep a web process busy.",

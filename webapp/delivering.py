@@ -17,10 +17,6 @@ from webapp.problems import LISTED, Fault, Refusal, fault, invalid, pointer
 from webapp.rows import ENTITY, LONG, Owned, Told, Where, Whose, long, of_many, of_one, wide
 from webapp.schemas.fields import NAME_LENGTH
 
-#: Most values, and lines, that one request may bring: they wait beside the tables until all are there, in some two gigabytes of disk.
-MOST_VALUES = 20_000_000
-#: Most channels that one request may name.
-MOST_CHANNELS = 1_000
 #: Values after which other requests of this process get a turn.
 TURN = 2_000
 
@@ -30,9 +26,8 @@ class Delivery:
     """The rows of one request. Iterating yields those that can be taken; the others are counted and, up to a limit, listed."""
 
     told: Iterator[Told]
-    #: Rows that may be passed over, and entities that may be named.
-    max_rejected: int
-    max_entities: int
+    #: `max_batch` bounds the entities, as it does everywhere.
+    limits: Settings
     rejected: int = 0
     faults: list[Fault] = field(default_factory=list)
 
@@ -40,8 +35,8 @@ class Delivery:
         channels: set[str] = set()
         entities: set[str] = set()
         for number, row in enumerate(self.told, start=1):
-            if number > MOST_VALUES:
-                raise Refusal("body_too_large", f"One request may bring {MOST_VALUES} values.")
+            if number > self.limits.max_values:
+                raise Refusal("body_too_large", f"One request may bring {self.limits.max_values} values (MAX_VALUES).")
             if number % TURN == 0:
                 time.sleep(0)
             if not isinstance(row, Owned):
@@ -49,15 +44,15 @@ class Delivery:
                 continue
             channels.add(row.row.channel)
             entities.add(row.entity)
-            if len(channels) > MOST_CHANNELS:
-                raise invalid(fault("", "too_long", f"One request may name {MOST_CHANNELS} channels."))
-            if len(entities) > self.max_entities:
-                raise invalid(fault("", "too_long", f"One request may name {self.max_entities} entities (MAX_BATCH)."))
+            if len(channels) > self.limits.max_channels:
+                raise invalid(fault("", "too_long", f"One request may name {self.limits.max_channels} channels (MAX_CHANNELS)."))
+            if len(entities) > self.limits.max_batch:
+                raise invalid(fault("", "too_long", f"One request may name {self.limits.max_batch} entities (MAX_BATCH)."))
             yield row
 
     def _reject(self, reason: Fault) -> None:
         self.rejected += 1
-        if self.rejected > self.max_rejected:
+        if self.rejected > self.limits.max_rejected:
             raise invalid(*self.faults)
         if len(self.faults) < LISTED:
             self.faults.append(reason)
@@ -69,12 +64,11 @@ def delivery(mimetype: str, body: IO[bytes], limits: Settings, entity: str | Non
     Raises Refusal, also while they are read, for what cannot be read at all.
     """
     whose = of_many if entity is None else of_one(entity)
-    made = partial(Delivery, max_rejected=limits.max_rejected, max_entities=limits.max_batch)
     if mimetype == JSON:
-        return made(_from_json(body.read(), whose))
+        return Delivery(_from_json(body.read(), whose), limits)
     if mimetype not in STREAMED:
         raise Refusal("unsupported_media_type", f"Send one of {', '.join((JSON, *STREAMED))}.")
-    return made(STREAMED[mimetype](_not_empty(lines(body, MOST_VALUES), limits.max_blank), whose))
+    return Delivery(STREAMED[mimetype](_not_empty(lines(body, limits.max_values), limits.max_blank), whose, limits), limits)
 
 
 def _not_empty(found: Iterator[str], most_blank: int) -> Iterator[str]:
@@ -115,7 +109,7 @@ def _from_lists(body: Mapping[str, list[Any]], whose: Whose) -> Iterator[Told]:
         yield from wide(("rows", index), row, whose)
 
 
-def _from_lines(found: Iterator[str], whose: Whose) -> Iterator[Told]:
+def _from_lines(found: Iterator[str], whose: Whose, _: Settings) -> Iterator[Told]:
     """Each line an object: long when it has a `channel` and a `value`, else wide."""
     for number, line in enumerate(found, start=1):
         if line.strip():
@@ -132,10 +126,10 @@ def _from_line(where: Where, line: str, whose: Whose) -> Iterator[Told]:
     yield from read(where, row, whose)
 
 
-def _from_csv(found: Iterator[str], whose: Whose) -> Iterator[Told]:
+def _from_csv(found: Iterator[str], whose: Whose, limits: Settings) -> Iterator[Told]:
     reader = csv.reader(found, strict=True)
     try:
-        header = _header(next(reader, []), named=whose is of_many)
+        header = _header(next(reader, []), limits.max_channels, named=whose is of_many)
         read = _long_cells if set(header) - {ENTITY} == LONG else _wide_cells
         for cells in reader:
             if cells:
@@ -144,10 +138,10 @@ def _from_csv(found: Iterator[str], whose: Whose) -> Iterator[Told]:
         raise Refusal("malformed_request", f"Not CSV: {error}, line {reader.line_num}.") from None
 
 
-def _header(cells: list[str], *, named: bool) -> list[str]:
+def _header(cells: list[str], most: int, *, named: bool) -> list[str]:
     names = [cell.strip() for cell in cells]
-    if len(names) > MOST_CHANNELS + 3 or max(map(len, names), default=0) > LONGEST_KEY:
-        raise invalid(fault("/line/1", "too_long", f"The header may name {MOST_CHANNELS} channels of {NAME_LENGTH} characters."))
+    if len(names) > most + 3 or max(map(len, names), default=0) > LONGEST_KEY:
+        raise invalid(fault("/line/1", "too_long", f"The header may name {most} channels of {NAME_LENGTH} characters."))
     needed = ["entity", "at"] if named else ["at"]
     if not set(needed) <= set(names) or len(names) <= len(needed) or len(set(names)) != len(names):
         begin = ",".join(needed)
@@ -185,4 +179,4 @@ def _number(cell: str) -> float | str | None:
 
 
 #: The types of body that are read line by line.
-STREAMED: Mapping[str, Callable[[Iterator[str], Whose], Iterator[Told]]] = {LINES: _from_lines, CSV: _from_csv}
+STREAMED: Mapping[str, Callable[[Iterator[str], Whose, Settings], Iterator[Told]]] = {LINES: _from_lines, CSV: _from_csv}

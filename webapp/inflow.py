@@ -176,7 +176,7 @@ def lines(body: Any, most: int) -> Iterator[str]:
         while line := text.readline(LONGEST_LINE + 1):
             number += 1
             if number > most:
-                raise Refusal("body_too_large", f"One request may bring {most} lines.")
+                raise Refusal("body_too_large", f"One request may bring {most} lines (MAX_VALUES).")
             if len(line) > LONGEST_LINE:
                 raise Refusal("body_too_large", f"Line {number} is longer than {LONGEST_LINE} characters.")
             if number % TURN == 0:

@@ -11,7 +11,6 @@ import pytest
 
 from db.observations import Row
 from tasks.settings import Settings
-from webapp import delivering
 from webapp.delivering import Delivery, delivery
 from webapp.problems import Refusal
 from webapp.rows import Owned
@@ -138,16 +137,17 @@ def test_bodies_that_cannot_be_read(mimetype: str, body: bytes, code: str) -> No
     assert refusal.value.code == code
 
 
-def test_one_request_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivering, "MOST_VALUES", 3)
-    monkeypatch.setattr(delivering, "MOST_CHANNELS", 2)
+def test_one_request_has_bounds() -> None:
+    few = {"max_values": 3, "max_channels": 2}
     with pytest.raises(Refusal, match="may bring 3 values"):
-        told(CSV, "at,a,b\n" + f"{AT},1,1\n" * 2)
+        told(CSV, "at,a,b\n" + f"{AT},1,1\n" * 2, **few)
     for mimetype, body in ((CSV, "at,a\n" + "\n" * 3), (LINES, "{}" + "\n" * 4)):
         with pytest.raises(Refusal, match="may bring 3 lines"):
-            told(mimetype, body)
+            told(mimetype, body, **few)
     with pytest.raises(Refusal, match="may name 2 channels"):
-        told(CSV, f"at,a,b,c\n{AT},1,2,3")
+        told(LINES, f'{{"at":"{AT}","a":1,"b":2,"c":3}}', **few)
+    with pytest.raises(Refusal, match="The header may name 2 channels"):
+        told(CSV, "at,a,b,c,d,e\n", **few)
 
 
 def test_what_an_operator_allows_to_be_passed_over() -> None:
