@@ -30,7 +30,8 @@ from db.models import (
     ScheduleRun,
     Version,
 )
-from db.session import ask
+from db.selectors import means
+from db.session import ask, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ class Erased(NamedTuple):
 
 
 _NAMED = "SELECT id, name, kind FROM entities WHERE tenant_id = %(tenant)s AND name = ANY(%(names)s::text[])"
+_MEANT = f"""
+SELECT e.id, e.name, e.kind FROM entities e WHERE e.tenant_id = %(tenant)s AND {means("%(selector)s::jsonb")} ORDER BY e.name
+"""  # noqa: S608  # of our own words alone
 
 
 def put(
@@ -144,15 +148,9 @@ def select(
     has_channel: str | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> list[Known]:
-    """All entities that a selector means, by name. `attributes` are those an entity must have, it may have more."""
-    statement = sa.select(Entity.id, Entity.name, Entity.kind).where(Entity.tenant_id == tenant_id)
-    if kind is not None:
-        statement = statement.where(Entity.kind == kind)
-    if has_channel is not None:
-        statement = statement.where(sa.exists().where(Channel.entity_id == Entity.id, Channel.name == has_channel))
-    if attributes is not None:
-        statement = statement.where(Entity.attributes.contains(dict(attributes)))
-    return [Known(*row) for row in session.execute(statement.order_by(Entity.name))]
+    """All entities that a selector means (`db.selectors`), by name."""
+    selector = {"kind": kind, "has_channel": has_channel, "attributes": attributes}
+    return [Known(*row) for row in ask(session, _MEANT, {"tenant": tenant_id, "selector": to_json(selector)})]
 
 
 def channels(session: Session, entity_id: int) -> list[Channel]:

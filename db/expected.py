@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass
 from sqlalchemy.orm import Session
 
 from db.models import Json
+from db.selectors import means
 from db.session import ask
 
 #: How an expected model stands: a version serves, one serves that is older than its schedule lets it become, or none does.
 PRESENT, OLD, MISSING = "present", "old", "missing"
 STATES = (PRESENT, OLD, MISSING)
 
-# What several schedules expect is one model, as young as the strictest of them wants it. Entities that hold a base have no observations: a
-# selector means them only where it names their kind.
-_STANDING = """
+# What several schedules expect is one model, as young as the strictest of them wants it.
+_STANDING = f"""
 WITH promised AS (
   SELECT p.*, s.tenant_id, s.selector FROM jsonb_to_recordset(%(promises)s::jsonb)
     AS p (schedule_id text, kind text, name text, channel text, oldest_s double precision)
@@ -26,10 +26,7 @@ WITH promised AS (
   SELECT p.tenant_id, e.id, e.name AS entity, p.kind, p.name, min(p.oldest_s) AS oldest_s, min(p.schedule_id) AS schedule_id
   FROM promised p JOIN entities e ON e.tenant_id = p.tenant_id AND CASE
     WHEN p.selector IS NULL THEN EXISTS (SELECT FROM schedule_entities n WHERE n.schedule_id = p.schedule_id AND n.entity_id = e.id)
-    ELSE coalesce(e.kind = p.selector->>'kind', e.kind IS DISTINCT FROM 'base' AND p.selector->>'kind' IS NULL)
-      AND (p.selector->>'has_channel' IS NULL
-        OR EXISTS (SELECT FROM channels c WHERE c.entity_id = e.id AND c.name = p.selector->>'has_channel'))
-      AND e.attributes @> coalesce(nullif(p.selector->'attributes', 'null'), '{}')
+    ELSE {means("p.selector")}
     END
   WHERE p.channel IS NULL OR EXISTS (SELECT FROM channels c WHERE c.entity_id = e.id AND c.name = p.channel)
   GROUP BY p.tenant_id, e.id, e.name, p.kind, p.name
@@ -42,8 +39,8 @@ WITH promised AS (
   LEFT JOIN models m ON m.tenant_id = x.tenant_id AND m.entity_id = x.id AND m.kind = x.kind AND m.name = x.name
   LEFT JOIN versions v ON v.model_id = m.id AND v.active
 )
-"""
-_COUNT = f"{_STANDING} SELECT state, count(*) FROM standing GROUP BY state"  # noqa: S608  # of our own words alone
+"""  # noqa: S608  # of our own words alone
+_COUNT = f"{_STANDING} SELECT state, count(*) FROM standing GROUP BY state"  # noqa: S608
 _LIST = f"""{_STANDING}
 SELECT t.name, s.entity, s.kind, s.name, s.state, s.age_s, s.oldest_s, s.model_id, s.schedule_id
 FROM standing s JOIN tenants t ON t.id = s.tenant_id

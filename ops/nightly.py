@@ -235,7 +235,7 @@ def _all(runtime: Runtime, session: Session, tenant_id: str, channel: str, sourc
         tenant = sources.require(session, runtime, tenant_id, source)
         found = runtime.sources.open(str(source)).entities(tenant, most + 1)
     else:
-        found = [entity.name for entity in entities.select(session, tenant_id, kind=kind, has_channel=channel) if entity.kind != BASE]
+        found = [entity.name for entity in entities.select(session, tenant_id, kind=kind, has_channel=channel)]
     if not found:
         where = f"Source {source} has no rows" if is_outside(source) else f"No entity has the channel {channel}"
         raise click.ClickException(f"{where}: nothing to do. Look whether its rows arrive; `fleetcast import` brings observations.")

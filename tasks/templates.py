@@ -19,7 +19,7 @@ from ml.formats import known, require_readable
 from tasks import submit
 from tasks.alarms import DetectOrder, WatchOrder
 from tasks.jobs import FORMAT, AnomalyDetectJob, AnomalyTrainJob, BacktestJob, PredictJob, PretrainJob, TrainJob
-from tasks.orders import BASE, BacktestOrder, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
+from tasks.orders import BacktestOrder, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
 from tasks.placing import Asker, Submitted
 from tasks.runtime import Runtime
 
@@ -96,12 +96,8 @@ def give(runtime: Runtime, session: Session, asker: Asker, kind: str, order: Ord
 
 
 def meant(session: Session, tenant_id: str, selector: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of all that a selector finds; raises NotFound where that is nobody.
-
-    Entities that hold a base have no observations: a selector means them only where it names their kind.
-    """
-    found = entities.select(session, tenant_id, **selector)
-    names = tuple(entity.name for entity in found if entity.kind != BASE or selector.get("kind") == BASE)
+    """The names of all that a selector means; raises NotFound where that is nobody."""
+    names = tuple(entity.name for entity in entities.select(session, tenant_id, **selector))
     if not names:
         raise NotFound("entity", "matching the selector")
     return names

@@ -80,6 +80,8 @@ def test_pages_follow_each_other_without_gap_or_repeat(sessions: Sessions) -> No
         ({"attributes": {}}, ["a", "b", "c"]),
         ({"kind": "sensor", "has_channel": "t", "attributes": {"floor": 1}}, ["b"]),
         ({"kind": "nothing"}, []),
+        ({"kind": "base"}, ["d"]),
+        ({"kind": None, "has_channel": None, "attributes": None}, ["a", "b", "c"]),
     ],
 )
 def test_selectors(sessions: Sessions, selector: dict, names: list[str]) -> None:
@@ -89,6 +91,7 @@ def test_selectors(sessions: Sessions, selector: dict, names: list[str]) -> None
         rows.entity(session, owner.id, "a", kind="sensor", attributes={"floor": 1})
         rows.entity(session, owner.id, "b", kind="sensor", attributes={"floor": 1, "room": "x"}, channels=t)
         rows.entity(session, owner.id, "c", kind="user", attributes={"floor": 2}, channels=t)
+        rows.entity(session, owner.id, "d", kind="base")
         assert [e.name for e in entities.select(session, owner.id, **selector)] == names
 
 
