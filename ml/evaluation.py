@@ -9,12 +9,15 @@ import numpy as np
 
 from ml.baselines import NAIVE, PERSISTENCE, naive_forecast
 from ml.blend import BLEND, PRIOR, Blend, find_shares
+from ml.conformal import rise_of
 from ml.features import Inputs, View, look, look_ahead, phase_of
 from ml.fitted import Case, Fitted
-from ml.intervals import BASELINE_ROWS, PHASES, RECENT, SEASONS_SEEN, Held, IntervalTable, follow, is_sharper, rise_of, usual_by_phase
+from ml.following import BASELINE_ROWS, RECENT, Held, follow
+from ml.intervals import IntervalTable
 from ml.linear import blank, fit_linear
 from ml.metrics import Scores, mase_scale, score, with_skill
 from ml.networks import Network, forecast_windows
+from ml.phases import PHASES, SEASONS_SEEN, is_sharper, usual_by_phase
 from ml.seasons import CHANGES, within
 from ml.series import Bools, Floats, Notice, Rows, notice
 from ml.windows import Origins, Pairs, futures, gather, origins

@@ -11,22 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ml.intervals import (
-    LEVELS,
-    PHASE_ORIGINS,
-    RECENT,
-    Held,
-    IntervalTable,
-    conformal,
-    follow,
-    growth_of,
-    independent,
-    is_sharper,
-    residuals_needed,
-    rise_of,
-    usual_by_phase,
-)
+from ml.conformal import conformal, growth_of, independent, residuals_needed, rise_of
+from ml.following import RECENT, Held, follow
+from ml.intervals import LEVELS, IntervalTable
 from ml.metrics import interval_score
+from ml.phases import PHASE_ORIGINS, is_sharper, usual_by_phase
 
 
 def table(residuals: np.ndarray, counted: np.ndarray | None = None) -> IntervalTable:
