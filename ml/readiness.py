@@ -10,6 +10,7 @@ from typing import Literal
 from ml.errors import UnusableData
 from ml.requirement import Requirement
 from ml.spec import ModelSpec
+from ml.stamps import stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def backtest_rows(spec: ModelSpec, folds: int) -> int:
 
 def nothing_to_forecast(target: str, data_until: datetime) -> UnusableData:
     """No row that a version trained on rows until then can be tried on."""
-    until = data_until.isoformat().replace("+00:00", "Z")
+    until = stamp(data_until)
     detail = (
         f"No row of {target} in that span can be forecast. The version was trained on rows until {until}: send newer ones, or name an "
         "earlier `from`; rows that its training had are then told apart."

@@ -14,10 +14,10 @@ from ml.errors import UnusableData
 from ml.evaluation import READ_AT_ONCE, answers, origins_of, served
 from ml.features import calendar
 from ml.fitted import Case, Fitted
-from ml.forecaster import stamp
 from ml.metrics import mase_scale
 from ml.series import Floats, Parts, RawChannels, Rows, Series, Times, moment, regularise
 from ml.spec import ModelSpec
+from ml.stamps import stamp
 from ml.tally import Tally, figures, plain, tally
 from ml.windows import Origins, futures
 

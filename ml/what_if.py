@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from ml.fitted import Fitted
-from ml.forecaster import Forecast, Point, Sight, answers, compose, require_bounds, see, stamp
+from ml.forecaster import answers, require_bounds
 from ml.scenarios import Bounds, Direction, Edited, OutOfSupport, Scenario, edit, require_valid
 from ml.series import Floats, Notice, RawChannels, moment, notice
+from ml.sight import Sight, see
+from ml.stamps import stamp
+from ml.telling import Forecast, Point, compose
 
 
 @dataclass(frozen=True, slots=True)

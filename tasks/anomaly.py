@@ -19,6 +19,7 @@ from ml.anomaly.detector import Anomaly, Detection, Detector
 from ml.anomaly.spec import FOREST
 from ml.anomaly.watch import detect, train_detector
 from ml.series import Notice, RawChannels, moment, notice
+from ml.stamps import stamp
 from tasks.alarms import ANOMALY, HOURS, MOST_ROWS, beginning, require_judgeable
 from tasks.execute import Work
 from tasks.history import fetch
@@ -165,7 +166,7 @@ def _densest(raw: RawChannels, begin: datetime) -> int:
 def _seen_in_training(begin: datetime, detector: Detector) -> list[Notice]:
     if begin > detector.data_until:
         return []
-    detail = f"Rows up to {_iso(detector.data_until)} were learned from: what is unusual of them counted as usual."
+    detail = f"Rows up to {stamp(detector.data_until)} were learned from: what is unusual of them counted as usual."
     return [notice("seen_in_training", detail)]
 
 
@@ -177,15 +178,15 @@ def _kept(found: Anomaly) -> anomalies.Found:
 def _found(job: AnomalyDetectJob, begin: datetime, version: Version, detector: Detector, found: Detection) -> Json:
     scores = found.rows.scores
     known = np.flatnonzero(np.isfinite(scores))
-    newest = {"at": _iso(moment(found.rows.times[known[-1]])), "score": float(scores[known[-1]])} if len(known) else None
+    newest = {"at": stamp(moment(found.rows.times[known[-1]])), "score": float(scores[known[-1]])} if len(known) else None
     unusual = bool(len(known)) and float(scores[known[-1]]) >= detector.warning
     counts = Counter(each.severity for each in found.anomalies)
     return {
         "entity": job.entity,
         "model": version.model_id,
         "version": version.semver,
-        "from": _iso(begin),
-        "to": None if job.end is None else _iso(job.end),
+        "from": stamp(begin),
+        "to": None if job.end is None else stamp(job.end),
         "rows": len(known),
         "newest": newest,
         "is_anomaly": unusual,
@@ -196,8 +197,4 @@ def _found(job: AnomalyDetectJob, begin: datetime, version: Version, detector: D
 
 
 def _told(found: Anomaly) -> dict[str, Any]:
-    return found.as_dict() | {"at": _iso(found.at)}
-
-
-def _iso(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
+    return found.as_dict() | {"at": stamp(found.at)}

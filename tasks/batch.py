@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from db import entities, forecasts, registry
 from db.models import Json
 from ml.errors import ModelError
-from ml.forecaster import Forecast, forecast, require_bounds
+from ml.forecaster import forecast, require_bounds
+from ml.telling import Forecast
 from tasks import sinks
 from tasks.execute import Work
 from tasks.gather import Found, gather

@@ -15,10 +15,11 @@ from db.models import Channel, Entity, Json, Version
 from db.sources.stored import Series
 from ml.errors import ModelError, SpecInvalid, UnusableData
 from ml.fitted import Fitted
-from ml.forecaster import Forecast, forecast, recent_rows
+from ml.forecaster import forecast, recent_rows
 from ml.interpretation import interpret
 from ml.scenarios import Direction
 from ml.series import RawChannels, moment, regularise
+from ml.telling import Forecast
 from tasks import sinks
 from tasks.execute import Work
 from tasks.history import fetch

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from db.models import MEASURING_KIND
 from ml.spec import ModelSpec
+from ml.stamps import stamp
 from tasks.jobs.formats import moment, read, written
 from tasks.jobs.queues import BATCH, INTERACTIVE, TRAIN
 
@@ -116,7 +117,7 @@ class BacktestJob:
 
     def as_dict(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in _OF_BACKTEST}
-        span = {name: at and at.isoformat().replace("+00:00", "Z") for name, at in (("from", self.begin), ("to", self.end))}
+        span = {name: at and stamp(at) for name, at in (("from", self.begin), ("to", self.end))}
         return written(self, plain | span | {"spec": self.spec and self.spec.as_dict()})
 
     @classmethod
@@ -155,7 +156,7 @@ class AnomalyDetectJob:
 
     def as_dict(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in ("entity", "model", "version", "source", "hours")}
-        span = {name: at and at.isoformat().replace("+00:00", "Z") for name, at in (("from", self.begin), ("to", self.end))}
+        span = {name: at and stamp(at) for name, at in (("from", self.begin), ("to", self.end))}
         return written(self, plain | span)
 
     @classmethod

@@ -11,10 +11,11 @@ from ml import chorus
 from ml.errors import ModelError
 from ml.features import View
 from ml.fitted import Fitted
-from ml.forecaster import Forecast, forecast
+from ml.forecaster import forecast
 from ml.networks import forecast_windows
 from ml.shapes import ahead_width, input_width
 from ml.spec import ModelSpec
+from ml.telling import Forecast
 from tests.support import series
 from tests.unit.ml.doubles import HOURLY, NETWORKS, plainly, promoted, purely, started, train
 

@@ -10,9 +10,10 @@ from ml.blend import LAST_VALUE, LINEAR, NETWORK, SEASONAL_CHANGE
 from ml.course import StopPart
 from ml.evaluation import JUDGING_ROWS, answer, answers, judge, origins_of, seen_from, served
 from ml.fitted import Case, Fitted
-from ml.forecaster import Forecast, forecast
+from ml.forecaster import forecast
 from ml.metrics import Scores, score
 from ml.networks import Network
+from ml.telling import Forecast
 from ml.trainer import prepare
 from ml.windows import futures
 from tests.support import series

@@ -13,9 +13,11 @@ from ml.blend import LAST_VALUE, LINEAR, NETWORK, SEASONAL_CHANGE, USUAL_LEVEL, 
 from ml.errors import FeatureMissing, InsufficientRecentData, ModelError, SpecInvalid
 from ml.evaluation import answers, origins_of, served
 from ml.fitted import Fitted
-from ml.forecaster import Forecast, duration, forecast, recent_rows
+from ml.forecaster import forecast, recent_rows
 from ml.seasons import rows_back
 from ml.spec import ModelSpec
+from ml.stamps import duration
+from ml.telling import Forecast
 from ml.trainer import prepare
 from tests.support import series
 from tests.unit.ml.doubles import HOURLY, NETWORKS, climate, plainly, purely, started, train, train_all

@@ -10,8 +10,9 @@ import pytest
 from ml.blend import LINEAR, usual_level
 from ml.errors import FeatureMissing, ScenarioOutOfBounds, SpecInvalid
 from ml.fitted import Fitted
-from ml.forecaster import Forecast, forecast
+from ml.forecaster import forecast
 from ml.scenarios import Change, Scenario
+from ml.telling import Forecast
 from ml.what_if import what_if
 from tests.support import series
 from tests.unit.ml.doubles import HOURLY, climate, network_share, plainly, purely, train_all
