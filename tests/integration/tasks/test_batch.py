@@ -164,8 +164,9 @@ def test_a_cohort_told_to_go_is_handed_back_whole(shop: Workshop, acme: Asker, m
     look = batch._found
 
     def told_to_go(shop: Workshop, works: Sequence[Work]) -> Any:
-        for work in works:
-            work.lease._held[work.job.id].drain = True  # as a heartbeat brings it
+        with shop.sessions.begin() as session:
+            assert ledger.drain(session, shop.settings.host) == FLEET
+        works[0].lease._beat()
         return look(shop, works)
 
     monkeypatch.setattr(batch, "_found", told_to_go)
