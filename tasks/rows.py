@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -57,9 +56,9 @@ def new_jobs(
         if mine not in alike:
             alike[mine] = Stencil(job), new_job(runtime, asker, entity.id, job, None, **changes)
         stencil, like = alike[mine]
-        spec, spec_hash = stencil.of(job.entity)
-        about: dict[str, Any] = {"label": job.label, "entity_id": entity.id, "model_id": models.get((entity.id, job.model))}
-        rows.append(replace(like, spec=spec, spec_hash=spec_hash, **about))
+        own, spec_hash = stencil.of(job.entity)
+        model_id = models.get((entity.id, job.model))
+        rows.append(like._replace(own=own, spec_hash=spec_hash, label=job.label, entity_id=entity.id, model_id=model_id))
     return rows
 
 

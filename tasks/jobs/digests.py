@@ -33,14 +33,13 @@ class Stencil:
     """Jobs of one mark as they are stored: what they have in common is written once, for all the thousands of a batch."""
 
     def __init__(self, job: TrainJob | PredictJob) -> None:
-        self._stored = job.as_dict()
-        said = [(name, _SORTED.encode({name: value})[1:-1]) for name, value in sorted(self._stored.items())]
+        said = [(name, _SORTED.encode({name: value})[1:-1]) for name, value in sorted(job.as_dict().items())]
         before, after = ([member for name, member in said if here(name)] for here in (_ENTITY.__gt__, _ENTITY.__lt__))
         self._around = [",".join([*before, f'"{_ENTITY}":']), ",".join(["", *after])]
 
     def of(self, entity: str) -> tuple[dict[str, Any], str]:
-        """The job about this entity as it is stored, and its digest."""
-        return self._stored | {_ENTITY: entity}, _hashed("[{" + _SORTED.encode(entity).join(self._around) + "}]")
+        """What the job about this entity has of its own as it is stored, and its digest."""
+        return {_ENTITY: entity}, _hashed("[{" + _SORTED.encode(entity).join(self._around) + "}]")
 
 
 #: Made once: json.dumps makes one for every call that asks for anything of its own.

@@ -51,7 +51,7 @@ def submit(shop: Workshop, asker: Asker, n: int = 1, *, shape: str | None = None
             max_attempts=3,
             deadline_s=60.0,
         )
-        return [ledger.submit(session, replace(new, spec_hash=str(i), **changes))[0].id for i in range(n)]
+        return [ledger.submit(session, new._replace(spec_hash=str(i), **changes))[0].id for i in range(n)]
 
 
 def execute_once(shop: Workshop, act: Act, job_id: str) -> None:
