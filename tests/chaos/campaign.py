@@ -73,7 +73,7 @@ class Plan:
     settings: Mapping[str, str] = field(default_factory=lambda: dict(SCALED))
     without: Sequence[str] = ()
     faults: Sequence[str] = tuple(FAULTS)
-    #: End as soon as somebody has died at every named point.
+    #: All named points are armed from the beginning: whoever comes by first dies. End as soon as somebody has died at every one.
     points: bool = False
 
 
@@ -136,6 +136,8 @@ def _storm(stage: Stage, book: Book, plan: Plan, say: Callable[[str], None]) -> 
         client.start()
     began = time.time()
     time.sleep(plan.calm_s)
+    for point in POINTS if plan.points else ():
+        stage.arm(point.name)
     hits = [Hit("calm", began, time.time())]
     kinds = [(False, True)] if plan.alone else [(False,), (True,)]
     workers = [threading.Thread(target=_befall, args=(stage, plan, random.Random(dice.random()), hits, over, kind)) for kind in kinds]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from tests.chaos.book import Body, Book
 from tests.chaos.points import POISON
@@ -36,7 +36,8 @@ class Order:
     entity: str
     path: str
     body: Body
-    cancel: bool = False
+    #: Whether to ask for its end again: at once, or when it is seen to run.
+    cancel: Literal["at once", "as it runs"] | None = None
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Mix:
         """Of a training long enough to be caught at it."""
         made = self.train(entity)
         longer = made.body["spec"] | {"epochs": 300, "patience": 300}
-        return Order("train", entity, made.path, made.body | {"spec": longer}, cancel=True)
+        return Order("train", entity, made.path, made.body | {"spec": longer}, cancel=self.dice.choice(("at once", "as it runs")))
 
     def poison(self, entity: str) -> Order:
         made = self.train(entity)
@@ -150,6 +151,8 @@ class Client(threading.Thread):
         self._book, self._orders, self._most, self._every_s, self._told = book, orders, most, every_s, told
         #: Jobs under way: the next look at each, and the pause after it.
         self._open: dict[str, tuple[float, float]] = {}
+        #: Those of them whose end is to be asked for when they run.
+        self._doomed: set[str] = set()
         #: What was last seen of each, as the API wishes to be told by whoever polls.
         self._etags: dict[str, str] = {}
         self.idle = threading.Event()
@@ -172,9 +175,15 @@ class Client(threading.Thread):
         if found is None:
             return
         self._open[found["id"]] = (time.monotonic() + FIRST_S, FIRST_S)
-        if order.cancel:
-            self._book.jobs[found["id"]].cancelled = True
-            self.ask("POST", f"/jobs/{found['id']}/cancel", {})
+        if order.cancel == "at once":
+            self._cancel(found["id"])
+        elif order.cancel == "as it runs":
+            self._doomed.add(found["id"])
+
+    def _cancel(self, job_id: str) -> None:
+        self._doomed.discard(job_id)
+        self._book.jobs[job_id].cancelled = True
+        self.ask("POST", f"/jobs/{job_id}/cancel", {})
 
     def order(self, order: Order) -> Body | None:
         """Ask, with one key, until the answer is a 202; its job. None where it is refused for good."""
@@ -222,6 +231,8 @@ class Client(threading.Thread):
         elif answer.status == 200 and self._book.read(answer.json()):
             del self._open[job_id]
         else:
+            if job_id in self._doomed and answer.status == 200 and answer.json()["state"] == "running":
+                self._cancel(job_id)
             pause = min(self._open[job_id][1] * 1.5, LONGEST_S)
             self._open[job_id] = (time.monotonic() + pause, pause)
         return True

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.campaign import Plan, run
-from tests.chaos.points import POINTS
 
 pytestmark = pytest.mark.chaos
 
 #: What the points need to be reached, without the faults that keep everybody waiting.
 ROADS = (
-    "died at a named point",
     "child killed",
     "worker told to stop",
     "worker killed",
@@ -36,6 +34,7 @@ def test_nothing_is_lost_and_nothing_happens_twice(folder: Path, seed: int, minu
 
 @pytest.mark.slow
 def test_somebody_dies_at_every_named_point(folder: Path, seed: int) -> None:
-    outcome = run(Plan(seed, 8.0, quick_s=0.8, lasting_s=6.0, faults=ROADS, points=True), folder, say)
+    """With pauses in which a slow machine can start again what died: points are reached by those who work."""
+    outcome = run(Plan(seed, 12.0, quick_s=6.0, lasting_s=10.0, faults=ROADS, points=True), folder, say)
     assert outcome.verdict.red == {}, {name: found[:5] for name, found in outcome.verdict.broken.items() if found}
-    assert outcome.verdict.figures["crash points hit"] == len(POINTS)
+    assert outcome.verdict.figures["crash points missed"] == []

@@ -16,7 +16,7 @@ from db import ledger
 from db.session import make_engine
 from tests.chaos.book import Book
 from tests.chaos.faults import ROTTEN, Hit
-from tests.chaos.points import POISON
+from tests.chaos.points import POINTS, POISON
 from tests.chaos.stage import Stage
 
 #: Questions to Postgres whose every row breaks a promise.
@@ -118,6 +118,7 @@ def _figures(stage: Stage, book: Book, hits: Sequence[Hit]) -> dict[str, Any]:
         "outcomes": outcomes,
         "faults": len(hits),
         "crash points hit": len(stage.hit()),
+        "crash points missed": sorted({point.name for point in POINTS} - stage.hit()),
         "deaths": {part.name: part.deaths for part in stage.parts.values()},
         "worker killed, work resumed": spread(lost),
         "Redis gone, due job taken up or rung for again": spread(rung),
