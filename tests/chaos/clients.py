@@ -94,7 +94,7 @@ class Mix:
     def cancel(self, entity: str) -> Order:
         """Of a training long enough to be caught at it."""
         made = self.train(entity)
-        longer = made.body["spec"] | {"epochs": 300, "patience": 300}
+        longer = made.body["spec"] | {"epochs": 1000, "patience": 200, "hidden_size": 64}
         return Order("train", entity, made.path, made.body | {"spec": longer}, cancel=self.dice.choice(("at once", "as it runs")))
 
     def poison(self, entity: str) -> Order:

@@ -328,7 +328,7 @@ FAULTS: Mapping[str, Fault] = {
     "dispatcher killed": Fault(kill_dispatcher, 4),
     "worker killed": Fault(kill_worker, 3),
     "child killed": Fault(kill_child, 14),
-    "worker told to stop": Fault(drain_worker, 2),
+    "worker told to stop": Fault(drain_worker, 4),
     "died at a named point": Fault(crash_point, 14),
     "Redis emptied": Fault(empty_redis, 8),
     "sessions of Postgres ended": Fault(end_sessions, 10),
