@@ -29,7 +29,7 @@ from ml.recipes import RECIPES
 from ops import frames, stack, up
 from ops.chart import draw
 from ops.files import FrameError
-from ops.house import House
+from ops.house import House, HouseError
 from ops.weather import airports
 from tasks.settings import Settings, load
 
@@ -265,18 +265,25 @@ class Show:
 
 @contextmanager
 def _house(console: Console, settings: Settings) -> Iterator[House]:
-    """A house of our own in a temporary folder, gone without a trace afterwards."""
+    """A house of our own in a temporary folder, gone without a trace; but where something failed its logs stay, for it quotes them."""
     folder = Path(tempfile.mkdtemp(prefix="fleetcast-demo-")).resolve()
     if settings.database_url or settings.redis_url:
         console.print(f"On the servers you name in DATABASE_URL or REDIS_URL, as the tenant {up.TENANT}: what the demo writes there stays.")
+    kept = False
     try:
         with console.status("Starting Postgres, Valkey, API, dispatcher, workers, Flower …"):
             house = up.detach(settings, folder)
         yield house
+    except (HouseError, click.ClickException):
+        kept = True
+        raise
     finally:
         with console.status("Stopping …"):
             up.down(folder)
             stack.remove(folder)
+        if kept:
+            console.print(f"What its processes logged is kept in {folder}.", soft_wrap=True)
+        else:
             shutil.rmtree(folder, ignore_errors=True)
 
 

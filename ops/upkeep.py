@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from ops import children, up
 from ops.house import House, folder_option, place, read
@@ -24,7 +25,8 @@ def up_command(folder: Path | None, detach: bool, as_json: bool) -> None:
     if as_json and not detach:
         raise click.UsageError("--json tells how to reach what goes on running: say --detach, too.")
     if detach:
-        house = up.detach(load(), place(folder))
+        with Console(stderr=True).status("Starting everything; the first time takes longest …"):  # where somebody looks
+            house = up.detach(load(), place(folder))
         tell(asdict(house), f"{_sentences(house)}\nRunning in the background. Stop it with `fleetcast down`.", as_json=as_json)
     else:
         up.Supervisor(load(), place(folder), click.echo).run(_ready)

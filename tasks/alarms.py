@@ -16,7 +16,7 @@ from ml.anomaly.recipes import WatchRecipe, watch_recipe
 from ml.anomaly.spec import LEAST_ROWS, DetectorSpec
 from ml.errors import InsufficientData, SpecInvalid, UnusableData
 from ml.requirement import Requirement
-from tasks.jobs import Activation, AnomalyDetectJob, AnomalyTrainJob
+from tasks.jobs import AnomalyDetectJob, AnomalyTrainJob
 from tasks.readiness import since
 from tasks.runtime import Runtime
 from tasks.sources import Place, reach
@@ -39,7 +39,7 @@ class WatchOrder:
     channels: tuple[str, ...] | None = None
     model: str = ANOMALY
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    activation: Activation = "auto"
+    activation: registry.Mode = "auto"
     look_back_hours: float | None = None
     #: Where the rows are; None is the built-in store.
     source: str | None = None

@@ -17,10 +17,9 @@ from sqlalchemy.orm import Session
 from db import ledger
 from db.errors import FenceLost, NotFound, SinkUnavailable, SourceUnavailable, StoreError
 from db.models import TERMINAL, Job, Json, Version
-from db.registry import NewVersion, publish_and_prune
+from db.registry import Mode, NewVersion, publish_and_prune
 from ml.errors import ModelError, NewerRelease, StorageFull
 from tasks import metrics, problems, status
-from tasks.jobs import Activation
 from tasks.lease import CancelRequested, DeadlinePassed, DrainRequested, Lease
 from tasks.workshop import Workshop, no_memory_left
 
@@ -66,7 +65,7 @@ class Work:
         self.lease.alive()
         self.lease.check(self.job.id)
 
-    def publish_version(self, session: Session, new: NewVersion, activation: Activation, model_id: str | None = None) -> Version:
+    def publish_version(self, session: Session, new: NewVersion, activation: Mode, model_id: str | None = None) -> Version:
         """A version of the model that the job is for, or of another of its entity's. Raises NotFound: the entity was erased meanwhile."""
         if self.job.model_id is None:
             raise NotFound("entity", str(self.job.spec.get("entity")))

@@ -17,7 +17,7 @@ from db.models import SUCCEEDED, Model, Version
 from ml import keeper, weights
 from ml.shelf import WEIGHTS, Saved
 from ml.spec import ModelSpec
-from tasks.jobs import Activation, ImportJob, digest
+from tasks.jobs import ImportJob, digest
 from tasks.metrics import JOBS_ENDED
 from tasks.named import require_free
 from tasks.orders import BASE
@@ -35,7 +35,7 @@ class ImportOrder:
     spec: ModelSpec
     weights: bytes
     recipe: str | None = None
-    activation: Activation = "auto"
+    activation: registry.Mode = "auto"
 
 
 class Imported(NamedTuple):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tasks.jobs import Activation, Ahead
+from db.registry import Mode
+from tasks.jobs import Ahead
 
 #: Kind of the model, and of the entity, that holds a network for others to start from.
 BASE = "base"
@@ -33,7 +34,7 @@ class TrainOrder:
     target: str | None = None
     model: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    activation: Activation = "auto"
+    activation: Mode = "auto"
     look_back_hours: float | None = None
     base: BaseOrder | None = None
     #: Where the rows are; None is the built-in store.
@@ -51,7 +52,7 @@ class PretrainOrder:
     entities: tuple[str, ...]
     target: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    activation: Activation = "auto"
+    activation: Mode = "auto"
     look_back_hours: float | None = None
     source: str | None = None
 

@@ -8,7 +8,7 @@ from tasks.jobs.digests import Mark, Stencil, digest, mark
 from tasks.jobs.formats import FORMAT
 from tasks.jobs.questions import Ahead, AnomalyDetectJob, BacktestJob, PredictJob, ReadinessJob, WhatIfJob
 from tasks.jobs.queues import BATCH, INTERACTIVE, JOINED, QUEUES, SERVES, TRAIN
-from tasks.jobs.trainings import Activation, AnomalyTrainJob, BaseRef, ImportJob, PretrainJob, TrainJob
+from tasks.jobs.trainings import AnomalyTrainJob, BaseRef, ImportJob, PretrainJob, TrainJob
 
 JobSpec = TrainJob | PretrainJob | ImportJob | PredictJob | WhatIfJob | BacktestJob | AnomalyTrainJob | AnomalyDetectJob | ReadinessJob
 
@@ -20,7 +20,6 @@ __all__ = [
     "QUEUES",
     "SERVES",
     "TRAIN",
-    "Activation",
     "Ahead",
     "AnomalyDetectJob",
     "AnomalyTrainJob",

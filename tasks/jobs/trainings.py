@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
+from db.registry import Mode
 from ml.anomaly.spec import DetectorSpec
 from ml.formats import known
 from ml.spec import ModelSpec
 from tasks.jobs.formats import read, written
 from tasks.jobs.queues import INTERACTIVE, TRAIN
-
-Activation = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class TrainJob:
     spec: ModelSpec
     #: Name of the lineage; defaults to the target.
     model: str
-    activation: Activation = "auto"
+    activation: Mode = "auto"
     #: Only rows of the last so many hours before the newest one; None reads all.
     look_back_hours: float | None = None
     base: BaseRef | None = None
@@ -89,7 +88,7 @@ class PretrainJob:
     recipe: str
     spec: ModelSpec
     entities: tuple[str, ...]
-    activation: Activation = "auto"
+    activation: Mode = "auto"
     look_back_hours: float | None = None
     source: str | None = None
 
@@ -127,7 +126,7 @@ class ImportJob:
     #: Of the tensors.
     sha256: str
     bytes: int
-    activation: Activation = "auto"
+    activation: Mode = "auto"
 
     @property
     def model(self) -> str:
@@ -162,7 +161,7 @@ class AnomalyTrainJob:
     spec: DetectorSpec
     #: Name of the lineage.
     model: str
-    activation: Activation = "auto"
+    activation: Mode = "auto"
     #: Only rows of the last so many hours before the newest one; None reads all.
     look_back_hours: float | None = None
     source: str | None = None

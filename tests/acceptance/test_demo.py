@@ -49,6 +49,15 @@ def test_the_weather_from_nothing_to_a_drawn_forecast(tmp_path: Path) -> None:
     assert said.count("curl -s") == 4
 
 
+def test_the_log_that_a_failed_demo_quotes_is_there(tmp_path: Path) -> None:
+    nowhere = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1"}
+    failed = command("demo", "--once", "--output", str(tmp_path / "drawings"), **nowhere, COLUMNS="80", TMPDIR=str(tmp_path))
+    assert failed.returncode != 0
+    [log] = re.findall(r"The end of (\S+up\.log)", failed.stderr)
+    assert "Redis does not answer" in Path(log).read_text()
+    assert f"is kept in {Path(log).parent}." in failed.stdout
+
+
 def show(house: House, frame: pd.DataFrame, output: Path) -> str:
     """What the acts of the demo say, played in the house that stands."""
     plan = demo.make_plan(frame)
