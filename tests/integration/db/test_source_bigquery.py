@@ -11,7 +11,8 @@ import pytest
 
 from db.errors import SourceUnavailable, SourceUnreadable
 from db.observations import Coverage
-from db.sources.catalogue import SqlConfig, read
+from db.sources.catalogue import read
+from db.sources.configs import SqlConfig
 from db.sources.source import Limits, Wanted, Whom, milliseconds
 from db.sources.sql import SqlSource
 from ops.processes import usable_port
