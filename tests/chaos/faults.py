@@ -335,7 +335,7 @@ FAULTS: Mapping[str, Fault] = {
     "messages doubled": Fault(double_messages, 8),
     "messages forged": Fault(forge_messages, 6),
     "garbage among the messages": Fault(garbage_messages, 6),
-    "artefact damaged": Fault(rot_artefact, 2),
+    "artefact damaged": Fault(rot_artefact, 4),
     "worker frozen and woken": Fault(zombie, 8, lasts=True),
     "no dispatcher": Fault(no_dispatcher, 4, lasts=True),
     "Redis killed": Fault(kill_redis, 8, lasts=True),
