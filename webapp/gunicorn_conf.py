@@ -1,5 +1,6 @@
 """How gunicorn serves: gevent workers, each of which imports the app after patching, so that psycopg waits without blocking others."""
 
+import gc
 import logging
 import re
 import sys
@@ -60,6 +61,13 @@ def post_worker_init(worker: Any) -> None:
     hub = worker.wsgi.extensions.get("fleetcast.hub")
     if hub is not None:  # another app may be served with these settings
         hub.leave_when(lambda: not worker.alive)
+    _settle()
+
+
+def _settle() -> None:
+    """What was imported stays for good: whole collections that walk its 180,000 objects keep everybody waiting for 0.2 s each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def wait_by_gevent() -> None:
