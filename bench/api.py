@@ -129,7 +129,7 @@ def main() -> None:
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         ceiling = _ceiling(max(options.concurrency), options.seconds)
-        ground, measures = _prepare(held, folder)
+        ground, measures = prepare(held, folder)
         found: dict[tuple[str, int], list[dict[str, Any]]] = {}
         for _ in range(options.rounds):
             for concurrency in options.concurrency:
@@ -169,7 +169,7 @@ def _ceiling(concurrency: int, seconds: float) -> float:
             responder.kill()
 
 
-def _prepare(held: ExitStack, folder: Path) -> tuple[Ground, list[Measure]]:
+def prepare(held: ExitStack, folder: Path) -> tuple[Ground, list[Measure]]:
     held.callback(stack.remove, folder / "servers")
     servers = stack.start(folder / "servers")
     engine = make_engine(servers.database_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -43,6 +44,8 @@ def ground() -> Iterator[Ground]:
             me = house.caller("bench")
             with engine.begin() as connection:
                 connection.execute(text("UPDATE tenants SET max_unfinished = :plenty, max_running = 256"), {"plenty": PLENTY})
+            gc.collect()
+            gc.freeze()  # as a web process does with what it has imported
             yield Ground(folder, house, me, servers.database_url, servers.redis_url)
         finally:
             engine.dispose()

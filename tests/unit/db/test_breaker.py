@@ -105,3 +105,23 @@ def test_a_mistake_of_ours_is_not_hidden(breaker: Breaker, server: Redis) -> Non
     server.error = KeyError("spec")
     with pytest.raises(KeyError):
         breaker.ask(server, "miss")
+
+
+def test_while_it_stays_away_it_is_asked_less_and_less_often(breaker: Breaker, server: Redis, clock: Clock) -> None:
+    server.error = redis.ConnectionError()
+    asked = []
+    for quarter in range(80):
+        clock.now = 100 + quarter / 4
+        before = server.asked
+        breaker.ask(server, "miss")
+        asked += [clock.now - 100] * (server.asked - before)
+    assert asked == [0, 1, 3, 7, 11, 15, 19]
+    server.error = None
+    clock.now += 4
+    assert breaker.ask(server, "miss") == "answer"
+    server.error = redis.ConnectionError()
+    breaker.ask(server, "miss")
+    clock.now += 1.01
+    before = server.asked
+    breaker.ask(server, "miss")
+    assert server.asked == before + 1, "after an answer the first rest is short again"
