@@ -16,10 +16,11 @@ import numpy as np
 from ml.course import Watcher
 from ml.errors import InsufficientData, ModelError, TrainingDiverged, UnusableData
 from ml.fitted import Epoch, Fitted
+from ml.grid import regularise
 from ml.readiness import backtest_rows, least_rows, nothing_to_forecast
 from ml.rehearsal import Fold, NothingToScore, Span, before, borders, rehearse
 from ml.requirement import Requirement
-from ml.series import Notice, RawChannels, notice, regularise
+from ml.series import Notice, RawChannels, notice
 from ml.spec import ModelSpec
 from ml.stamps import duration, stamp
 from ml.tally import Tally, figures

@@ -14,8 +14,9 @@ from ml.errors import UnusableData
 from ml.evaluation import READ_AT_ONCE, answers, origins_of, served
 from ml.features import calendar
 from ml.fitted import Case, Fitted
+from ml.grid import regularise
 from ml.metrics import mase_scale
-from ml.series import Floats, Parts, RawChannels, Rows, Series, Times, moment, regularise
+from ml.series import Floats, Parts, RawChannels, Rows, Series, Times, moment
 from ml.spec import ModelSpec
 from ml.stamps import stamp
 from ml.tally import Tally, figures, plain, tally

@@ -8,7 +8,8 @@ import numpy as np
 
 from ml.errors import FeatureMissing, InsufficientData, InsufficientRecentData
 from ml.fitted import Fitted
-from ml.series import Floats, RawChannels, Series, moment, regularise
+from ml.grid import regularise
+from ml.series import Floats, RawChannels, Series, moment
 from ml.spec import ModelSpec
 from ml.stamps import stamp
 from ml.windows import readable

@@ -14,11 +14,12 @@ from ml.errors import FlatLine, InsufficientData, SpecInvalid, TrainingDiverged
 from ml.evaluation import judge, origins_of
 from ml.features import calendar, fit_scaler, season_of
 from ml.fitted import Base, Case, Epoch, Fitted, Pretrained
+from ml.grid import regularise
 from ml.lessons import lesson, pooled
 from ml.networks import Network
 from ml.readiness import least_rows
 from ml.requirement import Requirement
-from ml.series import Notice, RawChannels, Series, is_flat, moment, notice, regularise, split
+from ml.series import Notice, RawChannels, Series, is_flat, moment, notice, split
 from ml.spec import ModelSpec
 from ml.windows import effective_window
 

@@ -16,9 +16,10 @@ from db.sources.stored import Series
 from ml.errors import ModelError, SpecInvalid, UnusableData
 from ml.fitted import Fitted
 from ml.forecaster import forecast, recent_rows
+from ml.grid import regularise
 from ml.interpretation import interpret
 from ml.scenarios import Direction
-from ml.series import RawChannels, moment, regularise
+from ml.series import RawChannels, moment
 from ml.telling import Forecast
 from tasks import sinks
 from tasks.execute import Work

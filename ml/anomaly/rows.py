@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ml.anomaly.spec import LEAST_ROWS, DetectorSpec
+from ml.cleaning import IMPLAUSIBLE
 from ml.errors import FeatureMissing, InsufficientData, UnusableData
+from ml.grid import regularise
 from ml.requirement import Requirement
-from ml.series import IMPLAUSIBLE, Bools, Notice, RawChannels, Series, Times, notice, regularise
+from ml.series import Bools, Notice, RawChannels, Series, Times, notice
 from ml.spec import ModelSpec
 
 #: The clock all channels are laid by; no channel of a caller's has this name.

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.errors import FeatureMissing, FlatLine, InsufficientData, ModelError, UnusableData
-from ml.series import fill_forward, is_flat, regularise, split
+from ml.grid import regularise
+from ml.series import fill_forward, is_flat, split
 from ml.spec import ModelSpec, Split
 from ml.trainer import prepare
 from tests.support.series import Raw, one, seasonal, times
