@@ -20,7 +20,8 @@ import pytest
 from rich.console import Console
 
 import ops.house
-from ops import demo, frames
+from ops import acts, frames
+from ops import plan as planning
 from tests.acceptance.conftest import SCALED, command
 from tests.support.client import Api, House
 
@@ -60,9 +61,9 @@ def test_the_log_that_a_failed_demo_quotes_is_there(tmp_path: Path) -> None:
 
 def show(house: House, frame: pd.DataFrame, output: Path) -> str:
     """What the acts of the demo say, played in the house that stands."""
-    plan = demo.make_plan(frame)
+    plan = planning.make_plan(frame)
     screen = io.StringIO()
-    playing = demo.Show(Console(file=screen, width=80), ops.house.House(**vars(house)), replace(plan, spec=SMALL), output)
+    playing = acts.Show(Console(file=screen, width=80), ops.house.House(**vars(house)), replace(plan, spec=SMALL), output)
     try:
         playing.run()
     except click.ClickException as error:
@@ -102,10 +103,10 @@ def test_nothing_trainable_is_a_failure_with_its_reason(house: House, tmp_path: 
 def test_the_printed_lines_work_as_they_are_printed(house: House, api: Api) -> None:
     if shutil.which("curl") is None:
         pytest.skip("no curl here")
-    plan = replace(demo.make_plan(waves(300, "by/hand it's")), spec=SMALL)
+    plan = replace(planning.make_plan(waves(300, "by/hand it's")), spec=SMALL)
     rows = list(frames.rows(plan.frame))
     api.send("by/hand it's", {"flow": [(row.at.isoformat(), row.value) for _, row in rows]})
-    lines = demo.curl_lines(ops.house.House(**vars(house)), plan, "by/hand it's")
+    lines = planning.curl_lines(ops.house.House(**vars(house)), plan, "by/hand it's")
     done = subprocess.run(["bash", "-c", lines], capture_output=True, text=True, timeout=90, check=False, env={"PATH": os.environ["PATH"]})
     assert done.returncode == 0, done.stderr
     trained, predicted, models = _answers(done.stdout)
@@ -135,6 +136,6 @@ def _at_hand() -> list[Any]:
 def test_every_series_at_hand_is_shown(house: House, tmp_path: Path, data: Path) -> None:
     """Minutes: with the recipe's own network and as many epochs as it asks for."""
     began = time.monotonic()
-    demo.Show(Console(file=io.StringIO()), ops.house.House(**vars(house)), demo.make_plan(frames.read(data)), tmp_path).run()
+    acts.Show(Console(file=io.StringIO()), ops.house.House(**vars(house)), planning.make_plan(frames.read(data)), tmp_path).run()
     assert time.monotonic() - began < 240
     assert list(tmp_path.glob("*.png"))
