@@ -21,8 +21,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from bench.api import Ground, Measure, drive, prepare
-from bench.client import Plan
+from bench.api import Ground, Measure, prepare
 from bench.tables import markdown
 
 #: Seconds of each run that are not counted.
@@ -61,22 +60,7 @@ def _silent(valkey: int) -> Iterator[None]:
 def _run(ground: Ground, measure: Measure, lines: int, seconds: float) -> dict[str, Any]:
     with ground.engine.begin() as connection:
         connection.execute(text("DELETE FROM jobs WHERE state = 'queued'"))
-    plan = Plan(
-        port=ground.ours.port,
-        method=measure.method,
-        path=measure.path,
-        headers=dict(measure.headers),
-        body=measure.body,
-        concurrency=lines,
-        seconds=seconds,
-        warm_up=WARM_UP_S,
-        first=ground.sent,
-    )
-    told = drive(plan)
-    ground.sent += told["sent"]
-    if told["statuses"].keys() != {measure.good}:
-        raise SystemExit(f"{told['statuses']} instead of {measure.good}. One answer: {told['odd']}")
-    return told
+    return ground.send(measure, lines, seconds, WARM_UP_S)
 
 
 def _row(redis: str, lines: int, runs: list[dict[str, Any]]) -> list[str]:

@@ -2,8 +2,9 @@
 
     python -m bench.batch [--entities 512] [--accepted 10000] [--cohorts 1,64] [--window 50 --hidden 64]
 
-accepted    POST /predict/batch and POST /models/train by a selector that finds so many entities, into an app in this process. Seconds until
-            the answer, that is until all items are committed; and the memory that this process takes more meanwhile.
+accepted    POST /predict/batch and POST /models/train by a selector that finds so many entities, into an app in this process; and the retry
+            of those trainings after they were cancelled. Seconds until the answer, that is until all items are committed; and the memory
+            that this process takes more meanwhile.
 pass        The networks alone, loaded: each entity's forecast by itself, against all of them in one call.
 queue       The items of a batch through claim, fetch, load, pass, publication and mirror, one worker, no broker between: in cohorts of 1,
             which is one model after another, against cohorts of 64. Every entity has a version and an artefact of its own, none loaded.
@@ -88,11 +89,23 @@ def _accepted(here: Ground, number: int) -> list[Cost]:
         "/models/train": whom | {"recipe": "device-metric", "target": CHANNEL},
     }
     here.me.get("/entities")  # connections are open then
-    found = [_measured(f"POST {path}", number, lambda: here.me.post(path, body)) for path, body in asked.items()]  # noqa: B023  # called at once
+    found = [_asked(here, path, body, number) for path, body in asked.items()]
+    trainings = here.me.get("/jobs").json["data"][0]["id"]
+    here.me.post(f"/jobs/{trainings}/cancel")
+    found.append(_asked(here, "/jobs/{job}/retry", {}, number, trainings))
     with here.house.runtime.sessions.begin() as session:
         session.execute(text("DELETE FROM jobs"))
         session.execute(text("DELETE FROM entities"))
     return found
+
+
+def _asked(here: Ground, path: str, body: dict[str, Any], number: int, job: str = "") -> Cost:
+    def ask() -> None:
+        answer = here.me.post(path.format(job=job), body)
+        if answer.status_code != 202:
+            raise SystemExit(f"{path} was answered {answer.status_code}: {answer.text}")
+
+    return _measured(f"POST {path}", number, ask)
 
 
 def _pass(shop: Workshop, number: int) -> list[Cost]:

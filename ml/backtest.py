@@ -20,7 +20,7 @@ from ml.grid import regularise
 from ml.readiness import backtest_rows, least_rows, nothing_to_forecast
 from ml.rehearsal import Fold, NothingToScore, Span, before, borders, rehearse
 from ml.requirement import Requirement
-from ml.series import Notice, RawChannels, notice
+from ml.series import Notice, RawChannels, instant, notice
 from ml.spec import ModelSpec
 from ml.stamps import duration, stamp
 from ml.tally import Tally, figures
@@ -90,9 +90,9 @@ def of_version(fitted: Fitted, raw: RawChannels, begin: datetime | None, end: da
     Raises UnusableData where no row of the span can be forecast, and what `regularise` raises.
     """
     half = fitted.step // 2  # from a row to the border of its cell
-    known = np.datetime64(_ms(fitted.data_until), "ms") + half
-    since = known if begin is None else np.datetime64(_ms(begin), "ms") - half
-    until = _NEVER if end is None else np.datetime64(_ms(end), "ms")
+    known = instant(fitted.data_until) + half
+    since = known if begin is None else instant(begin) - half
+    until = _NEVER if end is None else instant(end)
     asked = {True: Span(since, min(until, known)), False: Span(max(since, known), until)}
     found = [fold for seen, span in asked.items() for fold in _of_span(fitted, raw, span, alive, seen=seen)]
     if not found:
@@ -175,7 +175,3 @@ def _noticed(trainings: Sequence[tuple[Fitted, ...]]) -> list[Notice]:
     found = [(fitted.target, one) for learned in trainings for fitted in learned for one in fitted.warnings]
     newest = {(target, one["code"], one.get("channel")): one for target, one in found}
     return list({str(one): one for one in newest.values()}.values())
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)

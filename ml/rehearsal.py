@@ -16,7 +16,7 @@ from ml.features import calendar
 from ml.fitted import Case, Fitted
 from ml.grid import regularise
 from ml.metrics import mase_scale
-from ml.series import Floats, Parts, RawChannels, Rows, Series, Times, moment
+from ml.series import Floats, Parts, RawChannels, Rows, Series, Times, instant, moment
 from ml.spec import ModelSpec
 from ml.stamps import stamp
 from ml.tally import Tally, figures, plain, tally
@@ -174,7 +174,7 @@ def _served(case: Case, fitted: Fitted, asked: Origins, guesses: Mapping[str, Fl
 
 def _scale(case: Case, fitted: Fitted) -> float | None:
     """The in-sample error of the rows that the training had."""
-    learned = int(np.searchsorted(case.series.times, _stamp(fitted.data_until), side="right"))
+    learned = int(np.searchsorted(case.series.times, instant(fitted.data_until), side="right"))
     column = fitted.column
     return mase_scale(case.targets[:, column], case.observed[:, column], learned, case.season.steps)
 
@@ -210,7 +210,3 @@ def _trace(case: Case, fitted: Fitted, origins: Rows, rows: slice) -> Trace:
     truth = np.where(case.observed[shown, column], case.targets[shown, column], np.nan)
     at = tuple(moment(time) for time in case.series.times[shown])
     return Trace(at, truth, forecast, forecast - width, forecast + width)
-
-
-def _stamp(at: datetime) -> np.datetime64:
-    return np.datetime64(round(at.timestamp() * 1000), "ms")

@@ -77,6 +77,11 @@ def moment(stamp: np.datetime64) -> datetime:
     return datetime.fromtimestamp(int(stamp.astype("datetime64[ms]").astype(np.int64)) / 1000, tz=UTC)
 
 
+def instant(at: datetime) -> np.datetime64:
+    """An aware datetime as numpy's UTC instant, to the millisecond."""
+    return np.datetime64(round(at.timestamp() * 1000), "ms")
+
+
 def split(observed: Bools, shares: Split) -> Parts:
     """Cut the rows chronologically, in shares of the OBSERVED target rows, so that a hole of months is not a part. At least one each."""
     rows = np.flatnonzero(observed)

@@ -7,10 +7,11 @@ holding a parent, and a transaction calls at most one function that ends jobs.
 """
 
 from db.ledger.asked import cancel, retry
+from db.ledger.batches import submit_batch
 from db.ledger.claims import Claim, begin, claim, join_cohort
 from db.ledger.depth import QueueDepth, holders, position, queues, throughput, typical_seconds
 from db.ledger.dispatch import Bell, dispatched, due, lost, ring, unanswered
-from db.ledger.intake import NewJob, Placed, admit, place, recall, remember, remembers, submit, submit_batch
+from db.ledger.intake import NewJob, Placed, admit, place, recall, remember, remembers, submit
 from db.ledger.invariants import INVARIANTS, violations
 from db.ledger.leases import Pulse, beat, cancelled, crashed, drain, fail, hold, hold_all, release, retry_later, succeed, succeed_all
 from db.ledger.moves import Moved, item_counts

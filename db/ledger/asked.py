@@ -6,7 +6,8 @@ from sqlalchemy import and_, literal, select, update
 from sqlalchemy.orm import Session
 
 from db.errors import Conflict, NotFound
-from db.ledger.intake import NewJob, submit, submit_batch
+from db.ledger.batches import submit_again
+from db.ledger.intake import NewJob, submit
 from db.ledger.moves import jobs, move, shift, take_off
 from db.ledger.reads import get
 from db.models import CANCELLED, QUEUED, RUNNING, SUCCEEDED, UNFINISHED, Job
@@ -65,11 +66,11 @@ def _cancel_batch(session: Session, parent_id: str) -> None:
 
 
 def _retry_batch(session: Session, old: Job, deadline_s: float | None) -> Job:
-    unsuccessful = select(Job).where(Job.parent_id == old.id, Job.state != SUCCEEDED, Job.spec != {}).order_by(Job.id)
-    children = session.scalars(unsuccessful).all()
-    if not children:
+    unsuccessful = select(jobs.c.id).where(jobs.c.parent_id == old.id, jobs.c.state != SUCCEEDED, jobs.c.spec != {})
+    items = session.scalars(unsuccessful.order_by(jobs.c.id)).all()
+    if not items:
         raise Conflict("job_succeeded", f"All items of job {old.id} succeeded; there is nothing to try again.")
-    return submit_batch(session, _again(old, deadline_s), [_again(child, deadline_s) for child in children])
+    return submit_again(session, _again(old, deadline_s), items)
 
 
 def _again(old: Job, deadline_s: float | None) -> NewJob:

@@ -1,18 +1,15 @@
-"""The intake: what is asked for is written down, once, if there is room for it."""
+"""The intake: a job that is asked for is written down, once, if there is room for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Double, Insert, and_, column, func, insert, literal, select
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
 from db.errors import KeyReused, NotFound, OverQuota, Saturated
-from db.ledger.moves import from_now, jobs
-from db.models import QUEUED, RUNNING, UNFINISHED, IdempotencyKey, Job, Json, new_id, new_ids
+from db.models import QUEUED, UNFINISHED, IdempotencyKey, Job, Json, new_id
 from db.session import ask, to_json
 
 _ROOM = "SELECT allowed, held, waiting FROM room_for_jobs(%(tenant_id)s, %(queue)s)"
@@ -72,6 +69,12 @@ class NewJob(NamedTuple):
     #: Members that `spec` lacks: thousands of a batch can share the rest of theirs.
     own: Json | None = None
 
+    def columns(self) -> dict[str, Any]:
+        """By column, with the whole spec; and `deadline_s`."""
+        plain = self._asdict()
+        own = plain.pop("own") or {}
+        return plain | {"spec": self.spec | own, "client_metadata": self.client_metadata or {}}
+
 
 class Placed(NamedTuple):
     """A job that was let in: the new one, or the twin that stood already."""
@@ -114,18 +117,6 @@ def submit(session: Session, new: NewJob) -> tuple[Job, bool]:
         twin = _twin(session, new)
         if twin is not None:
             return twin, True
-
-
-def submit_batch(session: Session, parent: NewJob, children: Sequence[NewJob]) -> Job:
-    """The parent: running from the start and without a lease, until its last child ends. Children keep their order in their ids."""
-    if not children:
-        raise ValueError("A batch needs at least one item.")
-    head = parent._replace(model_id=None, shape_key=None)
-    family = {"state": RUNNING, "children": len(children), "pending_children": len(children)}
-    values = {"id": new_id("job"), **_row(head), **family, "started_at": func.clock_timestamp()}
-    job = session.scalars(insert(Job).values(values).returning(Job)).one()
-    session.execute(_insert_all(job.id, children))
-    return job
 
 
 def admit(session: Session, tenant_id: str, queue: str, count: int, *, max_queue: int) -> int:
@@ -183,31 +174,6 @@ def _key(tenant_id: str, route: str, key: str) -> ColumnElement[bool]:
     return and_(IdempotencyKey.tenant_id == tenant_id, IdempotencyKey.route == route, IdempotencyKey.key == key)
 
 
-def _insert_all(parent_id: str, children: Sequence[NewJob]) -> Insert:
-    """One statement with one argument: twice as fast for thousands of rows as a list of inserts. What all have in common is said once."""
-    columns = dict(zip(NewJob._fields, zip(*children, strict=True), strict=True))
-    common = {name: values[0] for name, values in columns.items() if values.count(values[0]) == len(values)}
-    differing = {"id": new_ids("job", len(children))} | {name: values for name, values in columns.items() if name not in common}
-    rows = [dict(zip(differing, row, strict=True)) for row in zip(*differing.values(), strict=True)]
-    given = (
-        func.jsonb_to_recordset(literal(rows, JSONB))
-        .table_valued(*(column(name, _TYPES[name]) for name in differing))
-        .render_derived(name="given", with_types=True)
-    )
-    told: dict[str, ColumnElement[Any]] = {name: literal(value, _TYPES[name]) for name, value in common.items()}
-    told |= {name: given.c[name] for name in differing}
-    nothing = literal({}, JSONB)
-    spec = told["spec"].concat(func.coalesce(told.pop("own"), nothing))
-    about = {"spec": spec, "client_metadata": func.coalesce(told["client_metadata"], nothing)}
-    told |= about | {"parent_id": literal(parent_id), "deadline_at": from_now(told.pop("deadline_s"))}
-    return insert(jobs).from_select(list(told), select(*told.values()))
-
-
-#: How each member of a NewJob is written.
-_TYPES = {name: column.type for name, column in jobs.c.items()} | {"deadline_s": Double(), "spec": JSONB()}
-_TYPES |= dict.fromkeys(["client_metadata", "own"], JSONB(none_as_null=True))
-
-
 def _twin(session: Session, new: NewJob) -> Job | None:
     """The one that stood in the way. None when it ended meanwhile: the way is free now."""
     twin = select(Job).where(
@@ -222,27 +188,15 @@ def _twin(session: Session, new: NewJob) -> Job | None:
     return session.scalars(twin.execution_options(populate_existing=True)).one_or_none()
 
 
-def _row(new: NewJob) -> dict[str, Any]:
-    plain = _plain(new)
-    return {"deadline_at": from_now(plain.pop("deadline_s")), **plain}
-
-
-def _plain(new: NewJob) -> dict[str, Any]:
-    """By column, with the whole spec."""
-    plain = new._asdict()
-    own = plain.pop("own") or {}
-    return plain | {"spec": new.spec | own, "client_metadata": new.client_metadata or {}}
-
-
 def _given(id_: str, new: NewJob) -> dict[str, Any]:
     """As the driver takes it."""
-    plain = _plain(new)
+    plain = new.columns()
     return plain | {"id": id_, "spec": to_json(plain["spec"]), "client_metadata": to_json(plain["client_metadata"])}
 
 
 def _made(id_: str, new: NewJob, created_at: datetime, available_at: datetime, deadline_at: datetime | None) -> Job:
     """The job as it was just written, without reading it back."""
-    told = {name: value for name, value in _plain(new).items() if name != "deadline_s"}
+    told = {name: value for name, value in new.columns().items() if name != "deadline_s"}
     fresh = {"state": QUEUED, "rev": 1, "progress": {}, "warnings": [], "attempt": 0, "crashes": 0, "dispatch_no": 0}
     asked = {"cancel_requested": False, "drain_requested": False}
     moments = {"created_at": created_at, "available_at": available_at, "deadline_at": deadline_at}

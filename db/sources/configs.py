@@ -91,7 +91,7 @@ class InfluxConfig(Config):
     where: str = ""
 
     def __post_init__(self) -> None:
-        require(self.name, "url", self.url, self.url.startswith(("http://", "https://")), "begins with http:// or https://")
+        _require_server(self.name, self.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +109,8 @@ class Influx2Config(Config):
     tag: str
 
     def __post_init__(self) -> None:
-        require(self.name, "url", self.url, self.url.startswith(("http://", "https://")), "begins with http:// or https://")
-        require(self.name, "token", "", bool(self.token), "give token or token_file")
+        _require_server(self.name, self.url)
+        _require_token(self.name, self.token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +131,8 @@ class Influx3Config(Config):
     where: str = ""
 
     def __post_init__(self) -> None:
-        require(self.name, "url", self.url, self.url.startswith(("http://", "https://")), "begins with http:// or https://")
-        require(self.name, "token", "", bool(self.token), "give token or token_file")
+        _require_server(self.name, self.url)
+        _require_token(self.name, self.token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +164,14 @@ def require(name: str, key: str, value: object, held: bool, fix: str) -> None:
     if not held:
         shown = "" if key == "url" else f"{value!r}: "
         refuse(f"{name}.{key}", shown + fix)
+
+
+def _require_server(name: str, url: str) -> None:
+    require(name, "url", url, url.startswith(("http://", "https://")), "begins with http:// or https://")
+
+
+def _require_token(name: str, token: str) -> None:
+    require(name, "token", "", bool(token), "give token or token_file")
 
 
 def refuse(where: str, fix: str) -> NoReturn:

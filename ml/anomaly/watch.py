@@ -19,7 +19,7 @@ from ml.anomaly.spec import LEAST_ROWS, DetectorSpec
 from ml.anomaly.usual import Sight, Usual
 from ml.errors import FlatLine, InsufficientData
 from ml.requirement import Requirement
-from ml.series import Bools, Floats, Notice, RawChannels, Rows, Series, Times, is_flat, moment, notice
+from ml.series import Bools, Floats, Notice, RawChannels, Rows, Series, Times, instant, is_flat, moment, notice
 
 #: Most alarms that one detection tells of: some hundred kilobytes.
 MOST_ALARMS = 500
@@ -127,14 +127,10 @@ def _between(times: Times, start: datetime | None, end: datetime | None) -> Bool
     """(T,) True where a row is asked for."""
     asked = np.ones(len(times), dtype=np.bool_)
     if start is not None:
-        asked &= times >= _stamp(start)
+        asked &= times >= instant(start)
     if end is not None:
-        asked &= times < _stamp(end)
+        asked &= times < instant(end)
     return asked
-
-
-def _stamp(at: datetime) -> np.datetime64:
-    return np.datetime64(round(at.timestamp() * 1000), "ms")
 
 
 def _severity(score: float, detector: Detector) -> Severity:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from ml.formats import known, require_readable
+from ml.stamps import stamp
 
 #: Holds the format of a stored spec; one of format 1 has none.
 FORMAT = "v"
@@ -34,5 +35,15 @@ def read(kind: type[Kind], stored: Mapping[str, Any]) -> dict[str, Any]:
     return known(kind, stored)
 
 
-def moment(stored: Mapping[str, Any], name: str) -> datetime | None:
+def span_written(begin: datetime | None, end: datetime | None) -> dict[str, str | None]:
+    """The members by which a job says which stretch of time it is about."""
+    return {"from": None if begin is None else stamp(begin), "to": None if end is None else stamp(end)}
+
+
+def span_read(stored: Mapping[str, Any]) -> dict[str, datetime | None]:
+    """The same as a job's own `begin` and `end`."""
+    return {"begin": _moment(stored, "from"), "end": _moment(stored, "to")}
+
+
+def _moment(stored: Mapping[str, Any], name: str) -> datetime | None:
     return datetime.fromisoformat(stored[name]) if stored.get(name) else None

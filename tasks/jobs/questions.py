@@ -9,8 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from db.models import MEASURING_KIND
 from ml.spec import ModelSpec
-from ml.stamps import stamp
-from tasks.jobs.formats import moment, read, written
+from tasks.jobs.formats import read, span_read, span_written, written
 from tasks.jobs.queues import BATCH, INTERACTIVE, TRAIN
 
 #: channel -> its values over the steps ahead.
@@ -117,13 +116,12 @@ class BacktestJob:
 
     def as_dict(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in _OF_BACKTEST}
-        span = {name: at and stamp(at) for name, at in (("from", self.begin), ("to", self.end))}
-        return written(self, plain | span | {"spec": self.spec and self.spec.as_dict()})
+        return written(self, plain | span_written(self.begin, self.end) | {"spec": self.spec and self.spec.as_dict()})
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         spec = ModelSpec.from_dict(stored["spec"]) if stored.get("spec") else None
-        return cls(**read(cls, stored) | {"spec": spec, "begin": moment(stored, "from"), "end": moment(stored, "to")})
+        return cls(**read(cls, stored) | span_read(stored) | {"spec": spec})
 
 
 _OF_BACKTEST = ("entity", "target", "recipe", "folds", "look_back_hours", "version", "source")
@@ -156,13 +154,11 @@ class AnomalyDetectJob:
 
     def as_dict(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in ("entity", "model", "version", "source", "hours")}
-        span = {name: at and stamp(at) for name, at in (("from", self.begin), ("to", self.end))}
-        return written(self, plain | span)
+        return written(self, plain | span_written(self.begin, self.end))
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        span = {"begin": moment(stored, "from"), "end": moment(stored, "to")}
-        return cls(**read(cls, stored) | span)
+        return cls(**read(cls, stored) | span_read(stored))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import func, inspect, select
@@ -370,6 +371,13 @@ def test_only_what_failed_or_was_cancelled_is_tried_again(sessions: Sessions) ->
             assert refused.value.code == code
 
 
+def assert_asks_the_same(new: Job, old: Job) -> None:
+    for name in ("tenant_id", "kind", "queue", "spec", "spec_hash", "label", "model_id", "shape_key", "priority", "client_metadata"):
+        assert getattr(new, name) == getattr(old, name), name
+    assert new.max_attempts == old.max_attempts
+    assert new.deadline_at is not None
+
+
 def test_a_retry_is_a_new_job_that_asks_for_the_same(sessions: Sessions) -> None:
     acme = desk.tenant(sessions)
     [model] = desk.models(sessions, acme, 1)
@@ -378,8 +386,7 @@ def test_a_retry_is_a_new_job_that_asks_for_the_same(sessions: Sessions) -> None
         ledger.fail(session, old.job_id, old.fence, desk.BAD)
         new = ledger.retry(session, acme, old.job_id, deadline_s=60)
     assert (new.state, new.attempt, new.retry_of, new.error) == ("queued", 0, old.job_id, None)
-    for name in ("tenant_id", "kind", "queue", "spec", "spec_hash", "label", "model_id", "shape_key", "priority", "client_metadata"):
-        assert getattr(new, name) == getattr(old.job, name), name
+    assert_asks_the_same(new, old.job)
     with sessions.begin() as session:
         assert ledger.retry(session, acme, old.job_id, deadline_s=60).id == new.id, "a second click is answered with the twin"
 
@@ -405,6 +412,26 @@ def test_a_batch_is_tried_again_for_the_items_that_did_not_succeed(sessions: Ses
         children = ledger.items(session, acme, again.id, limit=10)
     assert (again.retry_of, again.state, again.pending_children) == (parent, "running", 2)
     assert [child.retry_of for child in children] == [bad, unwanted]
+
+
+def test_what_the_items_of_a_batch_asked_for_is_asked_again(sessions: Sessions) -> None:
+    acme = desk.tenant(sessions)
+    models = desk.models(sessions, acme, 2)
+    about: list[dict[str, Any]] = [{"shape_key": "s", "priority": 3, "client_metadata": {"a": 1}}, {"queue": "batch", "max_attempts": 9}]
+    children = [
+        desk.new(acme, label=f"n{n}", spec={"window": n}, spec_hash=f"h{n}", model_id=model, **fields)
+        for n, (model, fields) in enumerate(zip(models, about, strict=True))
+    ]
+    with sessions.begin() as session:
+        parent = ledger.submit_batch(session, desk.new(acme, label="all", client_metadata={"b": 2}), children)
+        ledger.cancel(session, acme, parent.id)
+    with sessions.begin() as session:
+        again = ledger.retry(session, acme, parent.id, deadline_s=60)
+        assert_asks_the_same(again, parent)
+        before, after = (ledger.items(session, acme, each, limit=10) for each in (parent.id, again.id))
+        for old, new in zip(before, after, strict=True):
+            assert (new.state, new.retry_of) == ("queued", old.id)
+            assert_asks_the_same(new, old)
 
 
 def test_a_batch_that_succeeded_wholly_is_not_tried_again(sessions: Sessions) -> None:
