@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from db.models import Base
 from db.session import make_engine
-from tasks.settings import load
+from tasks.environment import load
 
 
 def run(connection: Connection) -> None:

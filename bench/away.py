@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from bench.api import Ground, Measure, prepare
+from bench.duel import Ground, Measure, prepare
 from bench.tables import markdown
 
 #: Seconds of each run that are not counted.

@@ -26,7 +26,7 @@ from sqlalchemy import text
 
 from bench.house import Ground, children, cpu_seconds, forget_most, ground, most_held
 from bench.tables import figure, markdown
-from tasks.settings import inherited
+from tasks.environment import inherited
 from tests.support.served import ROOT, served
 
 LINES, CSV = "application/x-ndjson", "text/csv"

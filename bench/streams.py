@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -34,20 +33,19 @@ from typing import Any
 
 from sqlalchemy import text
 
-from bench.api import drive
 from bench.client import Plan as Load
+from bench.duel import drive
+from bench.house import PLENTY, children, cpu_seconds
 from bench.watchers import Plan
 from db import ledger, migrate
 from db.session import make_engine
 from ops import stack
 from tasks import status
+from tasks.environment import inherited
 from tasks.lease import Lease
-from tasks.settings import inherited
 from tests.support.served import ROOT, Served, served
 from tests.support.web import API, Caller, House, days, make_house, make_runtime
 
-#: No quota is to be met, and no limit on requests.
-PLENTY = 10_000_000
 ENTITIES = 50
 WARM_UP_S = 0.5
 #: After so long those who have just come cost no more than those who wait.
@@ -55,7 +53,6 @@ SETTLE_S = 3.0
 CONCURRENCIES = (1, 8)
 #: Epochs of the job that all watch together, and the pause between two.
 EPOCHS, PAUSE_S = 30, 0.3
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -70,10 +67,8 @@ class Ground:
 
     def cpu_seconds(self) -> float:
         """Of the web process."""
-        pid = self.server.process.pid
-        [worker] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        spent = Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
-        return sum(map(int, spent)) / TICKS
+        [worker] = children(self.server.process.pid)
+        return cpu_seconds(worker)
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ from ops.archive import Manifest
 from ops.house import HouseError, folder_option, keeping, place, served
 from ops.snapshots import backup, require_new, restore
 from ops.telling import as_json_option, progress, tell
-from tasks.settings import Settings, load
+from tasks.environment import load
+from tasks.settings import Settings
 
 #: What Redis remembers of jobs and forecasts: it may tell of later than the backup.
 REMEMBERED = ("fleetcast:*:job:*", "fleetcast:*:forecast:*")

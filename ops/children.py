@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ops.house import write_private
 from ops.processes import PROC, command_line, wait_until
-from tasks.settings import Settings, environment, inherited
+from tasks.environment import environment, inherited
+from tasks.settings import Settings
 
 #: A worker hands its jobs back within 25 s of being told to stop.
 GRACE_S = 30.0

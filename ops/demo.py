@@ -14,13 +14,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from ops import frames, stack, up
+from ops import frames, keeper, stack, up
 from ops.acts import Show
 from ops.files import FrameError
 from ops.house import House, HouseError
 from ops.plan import make_plan
 from ops.weather import airports
-from tasks.settings import Settings, load
+from tasks.environment import load
+from tasks.settings import Settings
 
 
 @click.command()
@@ -60,14 +61,14 @@ def _house(console: Console, settings: Settings) -> Iterator[House]:
     kept = False
     try:
         with console.status("Starting Postgres, Valkey, API, dispatcher, workers, Flower …"):
-            house = up.detach(settings, folder)
+            house = keeper.detach(settings, folder)
         yield house
     except (HouseError, click.ClickException):
         kept = True
         raise
     finally:
         with console.status("Stopping …"):
-            up.down(folder)
+            keeper.down(folder)
             stack.remove(folder)
         if kept:
             console.print(f"What its processes logged is kept in {folder}.", soft_wrap=True)

@@ -20,7 +20,8 @@ from ops import children
 from ops.house import House, folder_option, place, read
 from ops.processes import command_line
 from ops.telling import as_json_option, tell_rows
-from tasks.settings import Settings, load
+from tasks.environment import load
+from tasks.settings import Settings
 
 #: Below so many free bytes a training may fail to store its artefact.
 LEAST_FREE = 500 * 2**20

@@ -15,9 +15,10 @@ from sqlalchemy.exc import DBAPIError
 
 from db.session import make_engine
 from ops.telling import as_json_option, tell
+from tasks.environment import load
 from tasks.jobs import SERVES
 from tasks.queue import make_celery
-from tasks.settings import Settings, load
+from tasks.settings import Settings
 
 #: Longest wait for an answer. A process that is merely busy answers within a second.
 PATIENCE_S = 5.0

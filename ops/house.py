@@ -15,7 +15,8 @@ import click
 from db.session import Sessions, make_engine, make_sessions
 from ops.ground import default_folder
 from ops.processes import wait_until
-from tasks.settings import Settings, SettingsError, load
+from tasks.environment import load
+from tasks.settings import Settings, SettingsError
 
 #: Seconds that a start waits for somebody who only looks whether the house runs.
 LOOK_S = 1.0

@@ -21,7 +21,7 @@ from ops.asking import asking
 from ops.durations import DURATION
 from ops.house import database, folder_option
 from ops.telling import NEXT, Group, Undone, as_json_option, put, tell_each
-from tasks import problems, status, submit
+from tasks import documents, problems, status, submit
 from tasks.jobs import QUEUES
 from tasks.placing import Asker
 from tasks.runtime import Runtime
@@ -66,7 +66,7 @@ def ls(tenant: str | None, entity: str | None, items: bool, limit: int, as_json:
     """
     with database(folder, APPLICATION) as (sessions, settings), sessions() as session:
         sought = ledger.Sought(tenant_id=owner(session, tenant), entity=entity, items=items or entity is not None, **narrow)
-        found = [(job, name, status.document(settings, job)) for job, name in ledger.survey(session, sought, limit)]
+        found = [(job, name, documents.document(settings, job)) for job, name in ledger.survey(session, sought, limit)]
         now = now_by_postgres(session)
     if as_json:
         for job, name, document in found:
@@ -85,7 +85,7 @@ def show(job_id: str, as_json: bool, folder: Path | None) -> None:
         job = ledger.find(session, job_id)
         name = session.get_one(Tenant, job.tenant_id).name
         items = None if job.children is None else ledger.item_counts(session, job.id)
-        document = status.document(settings, job, position=ledger.position(session, job), items=items)
+        document = documents.document(settings, job, position=ledger.position(session, job), items=items)
         tries, now = ledger.attempts(session, job.id), now_by_postgres(session)
     if as_json:
         click.echo(json.dumps(document | pages.carriage(job, name, tries), indent=1))

@@ -23,9 +23,10 @@ from ops.house import HouseError, folder_option, served, write_private
 from ops.telling import as_json_option, progress, tell
 from tasks import logs
 from tasks.dispatcher import Dispatcher
+from tasks.environment import environment, inherited, load
 from tasks.jobs import SERVES
 from tasks.runtime import open_runtime
-from tasks.settings import Settings, SettingsError, environment, inherited, load
+from tasks.settings import Settings, SettingsError
 
 #: What `fleetcast` commands become, and the extra of ours that brings it.
 EXTRAS = {"gunicorn": "web", "celery": "worker", "flower": "flower"}

@@ -11,8 +11,8 @@ from db.errors import StoreError
 from db.sinks.catalogue import Sink
 from db.sinks.writer import Writer, open_writer
 from ops.telling import Group, as_json_option, tell, tell_rows
+from tasks.environment import load
 from tasks.runtime import read_sinks
-from tasks.settings import load
 
 
 @click.group(cls=Group)

@@ -13,8 +13,8 @@ from db.sources.configs import Config
 from db.sources.opened import Sources
 from db.sources.source import Whom
 from ops.telling import Group, as_json_option, tell, tell_rows
+from tasks.environment import load
 from tasks.runtime import open_sources
-from tasks.settings import load
 
 #: Entities that `check` names of a source when it is asked about none.
 SHOWN = 10

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
-import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ops.ground import abandoned, belongs, choose_ground, default_folder, make_folder, servers_account
+from ops.ground import abandoned, choose_ground, default_folder, make_folder, servers_account
+from ops.memory import NAMES, Seat, State, locked, recall, write
 from ops.postgres import DATABASE, USER, Postgres
 from ops.processes import LOCALHOST, Account, Log, StackError, usable_port, wait_until
 from ops.valkey import Valkey
 
 __all__ = ["Stack", "StackError", "default_folder", "remove", "start", "status", "stop"]
 
-NAMES = ("postgres", "valkey")
 READY_PATIENCE = 60.0  # seconds for a server to greet us, recovery after a crash included
-LOCK_PATIENCE = 180.0  # seconds to wait for another start or stop in the same folder
 GRACE = 2.0  # seconds a killed server may need to let go of its port
 
 Server = Postgres | Valkey
@@ -39,33 +34,14 @@ class Stack:
     pids: dict[str, int]
 
 
-@dataclass(frozen=True)
-class Seat:
-    """Where one server listens and what it asks for; port 0: none chosen yet."""
-
-    port: int
-    password: str
-
-
-@dataclass(frozen=True)
-class State:
-    """What the folder remembers between starts."""
-
-    ground: Path
-    seats: dict[str, Seat]
-
-    def with_port(self, name: str, port: int) -> State:
-        return replace(self, seats=self.seats | {name: replace(self.seats[name], port=port)})
-
-
 def start(folder: Path | None = None, *, durable: bool = True) -> Stack:
     """Start what is not up yet, and say where it is. `durable=False` trades safety against power loss for speed, for tests."""
     folder = _folder(folder)
     with _plainly(folder):
         account = servers_account()
         make_folder(folder, account)
-        with _locked(folder):
-            state = _read(folder) or _take_over(folder, account)
+        with locked(folder):
+            state = recall(folder) or _take_over(folder, account)
             _sweep(folder, state.ground)
             for server in _servers(state.ground, account):
                 state = _bring_up(server, folder, state, durable=durable)
@@ -77,7 +53,7 @@ def stop(folder: Path | None = None) -> None:
     folder = _folder(folder)
     with _plainly(folder):
         if folder.is_dir():
-            with _locked(folder):
+            with locked(folder):
                 _stop(folder)
 
 
@@ -85,7 +61,7 @@ def status(folder: Path | None = None) -> Stack | None:
     """The servers when both run, else None. Changes nothing."""
     folder = _folder(folder)
     with _plainly(folder):
-        state = _read(folder)
+        state = recall(folder)
         return _stack(folder, state) if state and len(_pids(state)) == len(state.seats) else None
 
 
@@ -95,7 +71,7 @@ def remove(folder: Path | None = None) -> None:
     with _plainly(folder):
         if not folder.is_dir():
             return
-        with _locked(folder):
+        with locked(folder):
             ground = _stop(folder)
             if ground != folder:
                 shutil.rmtree(ground)
@@ -138,7 +114,7 @@ def _take_over(folder: Path, account: Account) -> State:
     for server in (postgres, valkey):
         _end(server)
     postgres.reset_password(state.seats["postgres"].password)
-    _write(folder, state)
+    write(folder, state)
     return state
 
 
@@ -167,7 +143,7 @@ def _bring_up(server: Server, folder: Path, state: State, *, durable: bool) -> S
         if pid is None:
             seat = replace(seat, port=usable_port(seat.port, GRACE if server.ended_badly() else 0.0))
             state = state.with_port(server.name, seat.port)
-            _write(folder, state)
+            write(folder, state)
             pid, log = server.launch(seat.port, seat.password, durable=durable)
         if _greeted(server, seat, pid, deadline):
             return state
@@ -191,7 +167,7 @@ def _judge(server: Server, log: Log | None) -> None:
 
 
 def _stop(folder: Path) -> Path:
-    state = _read(folder)
+    state = recall(folder)
     ground = state.ground if state else folder
     for server in _servers(ground, Account()):
         _end(server)
@@ -203,54 +179,6 @@ def _end(server: Server) -> None:
         raise StackError(
             f"{server.name} (process {server.pid()}) does not stop; see its log in {server.ground}, then try again or kill it."
         )
-
-
-def _read(folder: Path) -> State | None:
-    """None for a state file that is missing or is none."""
-    try:
-        kept = json.loads((folder / "state.json").read_text())
-        seats = {name: Seat(int(kept[name]["port"]), str(kept[name]["password"])) for name in NAMES}
-        ground = folder / kept["ground"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    if not ground.is_dir():
-        return None
-    if not belongs(ground, folder):
-        raise StackError(
-            f"{folder} was moved or copied, and its data is in {ground}; move it back, or delete its state.json to begin anew."
-        )
-    return State(ground, seats)
-
-
-def _write(folder: Path, state: State) -> None:
-    ground = "." if state.ground == folder else str(state.ground)  # a folder that holds its own data may be moved
-    kept = {"ground": ground} | {name: vars(seat) for name, seat in state.seats.items()}
-    handle, side = tempfile.mkstemp(prefix="new-state-", dir=folder)  # mode 0600: it holds both passwords
-    with os.fdopen(handle, "w") as file:
-        json.dump(kept, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(side).replace(folder / "state.json")
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One start or stop at a time per folder. The kernel lets go of the lock when its holder dies, however it dies."""
-    file = (folder / "lock").open("a")
-    with file:
-        if not wait_until(lambda: _lock(file.fileno()), LOCK_PATIENCE, pause=0.05):
-            raise StackError(f"another start or stop has held {folder / 'lock'} for {LOCK_PATIENCE:.0f} s; wait for it, or end it.")
-        if not os.path.samestat(os.fstat(file.fileno()), (folder / "lock").stat()):
-            raise StackError(f"{folder} was removed meanwhile; start again.")
-        yield
-
-
-def _lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

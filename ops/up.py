@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -24,62 +20,16 @@ from db import migrate, tenants
 from db.errors import NotFound
 from db.session import make_engine, make_sessions
 from ops import stack
-from ops.children import GRACE_S, Children, end_orphans, notebook
-from ops.house import House, HouseError, forget, is_kept, keeping, note, read, write_private
+from ops.children import Children
+from ops.house import House, HouseError, forget, keeping, note, write_private
+from ops.keeper import READY_S, clear_up
+from ops.ports import free_ports
 from ops.processes import wait_until
-from tasks.settings import Settings, environment, inherited
+from tasks.settings import Settings
 
 TENANT = "development"
-READY_S = 60.0
 #: A server that is to serve requests must answer a greeting within so many seconds.
 GREETING_S = 5.0
-
-
-def down(folder: Path) -> bool:
-    """Stop the house of this folder and wait until it has; False when there was none. Clears up after one that was killed."""
-    wait_until(lambda: notebook(folder) is not None or not is_kept(folder), GRACE_S)  # it may have begun an instant ago
-    left = notebook(folder)
-    if left is None:
-        return False
-    if not is_kept(folder):
-        with keeping(folder):
-            _clear_up(folder, servers_too=True)
-        return True
-    with suppress(ProcessLookupError):
-        os.kill(left.keeper, signal.SIGTERM)
-    if not wait_until(lambda: not is_kept(folder), GRACE_S * 2):
-        raise HouseError(
-            f"Process {left.keeper} did not stop within {GRACE_S * 2:g} s. See {folder / 'logs'}, then `kill -9 {left.keeper}`."
-        )
-    return True
-
-
-def detach(settings: Settings, folder: Path) -> House:
-    """Bring the house up in the background and return once it answers."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if is_kept(folder):
-        raise HouseError(f"It already runs from {folder}. See it with `fleetcast status`, stop it with `fleetcast down`.")
-    log = folder / "up.log"
-    with log.open("ab") as output:
-        begin = output.tell()
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ops.cli", "up", "--folder", str(folder)],
-            env=inherited() | _given(settings),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    wait_until(lambda: child.poll() is not None or _belongs(read(folder), child.pid), READY_S * 2, pause=0.1)
-    house = read(folder)
-    if house is None or not _belongs(house, child.pid):
-        late = f" within {READY_S * 2:g} s; where the machine is only busy, try again" if child.poll() is None else ""
-        child.terminate()
-        child.wait(GRACE_S * 2)
-        told = log.read_bytes()[begin:].decode(errors="replace").splitlines()
-        raise HouseError("\n".join([f"The house did not come up{late}. The end of {log}:", *told[-15:]]))
-    return house
 
 
 class Supervisor:
@@ -96,7 +46,7 @@ class Supervisor:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                 signal.signal(number, self.stop)
         with keeping(self._folder):
-            for name in _clear_up(self._folder, servers_too=not self._embedded):
+            for name in clear_up(self._folder, servers_too=not self._embedded):
                 self._say(f"Ended {name}, left behind by an `up` that was killed.")
             self._children = Children(self._folder, self._say, embedded=self._embedded)
             try:
@@ -209,35 +159,6 @@ def describe(settings: Settings, key: str, folder: Path) -> House:
     )
 
 
-def free_ports(host: str, *preferred: int) -> list[int]:
-    """For each the preferred port when nobody has it, else any free one; 0 asks for any. All are held meanwhile, so no two are the same."""
-    with ExitStack() as held:
-        return [_hold(host, port, held) for port in preferred]
-
-
-def _hold(host: str, preferred: int, held: ExitStack) -> int:
-    for port in (preferred, 0):
-        probe = held.enter_context(socket.socket())
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            continue
-        probe.listen()  # merely bound, a port could be bound a second time
-        return int(probe.getsockname()[1])
-    raise HouseError(f"Nothing can listen on {host!r}. Set API_HOST to an address of this machine, 127.0.0.1 or 0.0.0.0.")
-
-
-def _clear_up(folder: Path, *, servers_too: bool) -> list[str]:
-    """After a keeper that was killed: its processes, whose names are returned, then the servers it started."""
-    forget(folder)
-    left = notebook(folder)
-    ended = end_orphans(folder)
-    if left is not None and left.embedded and servers_too:
-        stack.stop(folder)
-    return ended
-
-
 def _greet(redis_url: str) -> None:
     try:
         with redis.Redis.from_url(redis_url, socket_timeout=GREETING_S, socket_connect_timeout=GREETING_S) as client:
@@ -252,12 +173,3 @@ def _answers(url: str) -> bool:
             return True
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
-
-
-def _given(settings: Settings) -> dict[str, str]:
-    """The settings as a child reads them; blanks stay blank, for the child to fill."""
-    return {name: value for name, value in environment(settings).items() if value}
-
-
-def _belongs(house: House | None, supervisor: int) -> bool:
-    return house is not None and house.pids.get("supervisor") == supervisor

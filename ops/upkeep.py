@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from ops import children, up
+from ops import children, keeper, up
 from ops.house import House, folder_option, place, read
 from ops.telling import as_json_option, tell
-from tasks.settings import load
+from tasks.environment import load
 
 
 @click.command()
@@ -26,7 +26,7 @@ def up_command(folder: Path | None, detach: bool, as_json: bool) -> None:
         raise click.UsageError("--json tells how to reach what goes on running: say --detach, too.")
     if detach:
         with Console(stderr=True).status("Starting everything; the first time takes longest …"):  # where somebody looks
-            house = up.detach(load(), place(folder))
+            house = keeper.detach(load(), place(folder))
         tell(asdict(house), f"{_sentences(house)}\nRunning in the background. Stop it with `fleetcast down`.", as_json=as_json)
     else:
         up.Supervisor(load(), place(folder), click.echo).run(_ready)
@@ -37,7 +37,7 @@ def up_command(folder: Path | None, detach: bool, as_json: bool) -> None:
 @as_json_option
 def down_command(folder: Path | None, as_json: bool) -> None:
     """Stop everything that `up` started."""
-    ran = up.down(place(folder))
+    ran = keeper.down(place(folder))
     tell({"folder": place(folder), "stopped": ran}, "Stopped." if ran else f"Nothing runs from {place(folder)}.", as_json=as_json)
 
 

@@ -13,13 +13,13 @@ from ml.errors import UnusableData
 from ml.fitted import Epoch, Fitted
 from ml.series import RawChannels
 from ml.spec import ModelSpec
+from tasks.documents import finish_at
 from tasks.execute import Work
 from tasks.history import fetch
 from tasks.jobs import BacktestJob
 from tasks.meaning import require_bounded
 from tasks.questions import serving
 from tasks.sources import Place, at, is_unmeasured
-from tasks.status import finish_at
 from tasks.train import FIT_FROM, FIT_UNTIL, figures, history
 from tasks.workshop import Workshop
 

@@ -9,8 +9,8 @@ from billiard.util import get_logger
 from celery.signals import celeryd_after_setup, setup_logging
 
 from tasks import logs
+from tasks.environment import load, withdraw
 from tasks.queue import make_celery
-from tasks.settings import load, withdraw
 
 _settings = load()
 logs.configure(_settings)

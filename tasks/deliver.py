@@ -23,9 +23,9 @@ from db import deliveries
 from db.deliveries import Due, Room
 from tasks import metrics
 from tasks.addresses import Guard
+from tasks.documents import API
 from tasks.outside import Outside, Unreachable
 from tasks.runtime import Runtime
-from tasks.status import API
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db import ledger
 from db.errors import FenceLost
 from db.events import Told
-from tasks import metrics, status
+from tasks import documents, metrics, status
 from tasks.runtime import Runtime
 
 log = structlog.get_logger()
@@ -153,7 +153,7 @@ class Lease:
             held.metrics.clear()
 
     def _document(self, held: Held) -> dict[str, Any]:
-        found = status.document(self._runtime.settings, held.claim.job)
+        found = documents.document(self._runtime.settings, held.claim.job)
         figures = {k: v for k, v in held.progress.items() if k not in ("seq", "finish_at")}
         return found | {"seq": held.progress["seq"], "progress": figures, "estimated_finish_at": held.progress.get("finish_at")}
 

@@ -1,23 +1,19 @@
-"""One shape of a job's status: from the row to the document that clients read and Redis mirrors."""
+"""How a job stands: read from the mirror in Redis, else from Postgres, and shown to those who watch."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 from db import ledger
 from db.board import Status
 from db.events import News, Place, Told
-from db.models import FAILED, RUNNING, TERMINAL, Job, Json
-from tasks.jobs import FORMAT, BacktestJob
+from db.models import FAILED, Job, Json
+from tasks.documents import Glance, brief, document, step
 from tasks.metrics import CACHE_LOOKUPS
 from tasks.runtime import Runtime
-from tasks.settings import Settings
 
-#: Below it the API answers; the links of a job begin with it.
-API = "/api/v1"
 #: Seconds an unfinished job's mirror lives: a lost write misleads a poller for no longer.
 UNFINISHED_TTL_S = 15
 #: The same of a batch, whose count of items changes without its revision: many who watch it share one look a second.
@@ -27,94 +23,10 @@ BATCH_TTL_S = 1
 UNFINISHED_EVENTS_TTL_S = 3600
 
 
-def document(
-    settings: Settings,
-    job: Job,
-    *,
-    position: int | None = None,
-    items: Mapping[str, int] | None = None,
-    failures: Sequence[ledger.Failures] = (),
-    left_s: float | None = None,
-) -> dict[str, Any]:
-    """The job as clients read it. `items` are a parent's children by state, `failures` those that failed by reason; `left_s` is how long it
-    may still take.
-    """
-    progress = {k: v for k, v in job.progress.items() if k not in ("seq", "finish_at")}
-    if items is not None:
-        progress["items"] = {"total": job.children, **items}
-    if failures:  # by their ids alone: what names an entity must not outlive it here
-        progress["failures"] = [{"code": each.code, "count": each.count, "jobs": each.job_ids} for each in failures]
-    return {
-        "id": job.id,
-        "kind": job.kind,
-        "state": "cancelling" if job.state == RUNNING and job.cancel_requested else job.state,
-        "terminal": job.terminal,
-        "rev": job.rev,
-        "seq": job.progress.get("seq", 0),
-        "created_at": _iso(job.created_at),
-        "started_at": _iso(job.started_at),
-        "finished_at": _iso(job.finished_at),
-        "expires_at": _iso(job.finished_at and job.finished_at + timedelta(days=settings.job_retention_days)),
-        "entity": job.spec.get("entity"),
-        "target": job.spec.get("target"),
-        "spec": {name: value for name, value in job.spec.items() if name != FORMAT},  # which format it has is between workers
-        "queue": {"name": job.queue, "position": position},
-        "estimated_finish_at": None if job.terminal else job.progress.get("finish_at") or finish_at(left_s),
-        "progress": progress,
-        "attempt": job.attempt,
-        "max_attempts": job.max_attempts,
-        "retry_of": job.retry_of,
-        "parent": job.parent_id,
-        "batch": job.children is not None,
-        "result": job.result,
-        "error": job.error,
-        "warnings": job.warnings,
-        "metadata": job.client_metadata,
-        "deduplicated": False,
-        "links": _links(job),
-    }
-
-
-def _links(job: Job) -> dict[str, str]:
-    here = f"{API}/jobs/{job.id}"
-    links = {"self": here, "events": f"{here}/events", "result": f"{here}/result", "cancel": f"{here}/cancel"}
-    if job.kind == BacktestJob.kind:
-        links["chart"] = f"{API}/backtests/{job.id}/chart.svg"
-    return links if job.children is None else links | {"items": f"{here}/items"}
-
-
 def read(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
     """The newest document: the mirror's, else Postgres's, which then refills the mirror. Raises NotFound."""
     found: dict[str, Any] = json.loads(glance(runtime, tenant_id, job_id)[1])
     return found
-
-
-class Glance(NamedTuple):
-    """What a poller needs of a job's status before it reads the rest."""
-
-    etag: str
-    terminal: bool
-    queue: str
-    estimated_finish_at: str | None
-
-    @classmethod
-    def at(cls, found: Mapping[str, Any]) -> Self:
-        """`rev.seq` is the ETag. A batch has no progress of its own: there the items that ended are counted."""
-        return cls(f"{found['rev']}.{step(found)}", found["terminal"], found["queue"]["name"], found["estimated_finish_at"])
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """Revision and step, in the order of time."""
-        rev, _, step = self.etag.partition(".")
-        return int(rev), int(step)
-
-    def __str__(self) -> str:
-        return f"{self.etag} {self.terminal:d} {self.queue} {self.estimated_finish_at or ''}"
-
-    @classmethod
-    def read(cls, line: str) -> Self:
-        etag, terminal, queue, finish = line.split(" ")
-        return cls(etag, terminal == "1", queue, finish or None)
 
 
 def glance(runtime: Runtime, tenant_id: str, job_id: str) -> tuple[Glance, str]:
@@ -170,11 +82,6 @@ def describe(runtime: Runtime, tenant_id: str, job_id: str) -> dict[str, Any]:
         return document(runtime.settings, job, position=position, items=items, failures=failures, left_s=left_s)
 
 
-def finish_at(seconds: float | None) -> str | None:
-    """The moment so many seconds from now, as clients read it."""
-    return None if seconds is None else _iso(datetime.now(UTC) + timedelta(seconds=seconds))
-
-
 def show(runtime: Runtime, tenant_id: str, found: Mapping[str, Any], told: Sequence[Told] = (), *, itself: bool = True) -> bool | None:
     """Mirror a document and tell watchers: first what is `told` with it, then, unless that is enough, how the job stands now.
 
@@ -203,24 +110,6 @@ def _own(found: Mapping[str, Any]) -> Sequence[Told]:
     if found["terminal"]:
         return (*(Told("warning", warning) for warning in found["warnings"]), Told("end", None))
     return (Told("state", brief(found)),)
-
-
-def brief(found: Mapping[str, Any]) -> Json:
-    """What changes in a job while it goes on."""
-    return {name: found[name] for name in ("id", "state", "rev", "seq", "attempt", "estimated_finish_at", "progress")}
-
-
-def step(found: Mapping[str, Any]) -> int:
-    """What rises within a revision: a job's progress, and of a batch, which has none of its own, the number of items that ended."""
-    if not found["batch"]:
-        return int(found["seq"])
-    items = found["progress"].get("items", {})
-    return sum(items.get(state, 0) for state in TERMINAL)
-
-
-def place(found: Mapping[str, Any]) -> Place:
-    """Where a document stands in the order of its job's events."""
-    return Place.of(found["rev"], step(found))
 
 
 def places(runtime: Runtime, about: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Place]:
@@ -252,7 +141,3 @@ def _tell_parents(runtime: Runtime, tenant_id: str, items: Sequence[Mapping[str,
 def _brief_item(item: Mapping[str, Any]) -> Json:
     """What its batch tells of an item."""
     return {"job": item["id"], **{name: item[name] for name in ("entity", "target", "state", "error")}}
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -20,12 +20,12 @@ from ml.reference import reference_of
 from ml.series import RawChannels
 from ml.spec import ModelSpec
 from ml.trainer import fit, prepare
+from tasks.documents import finish_at
 from tasks.execute import Work
 from tasks.history import fetch
 from tasks.jobs import TrainJob
 from tasks.readiness import measured, since
 from tasks.sources import Place, at, origin
-from tasks.status import finish_at
 from tasks.workshop import Workshop, no_memory_left
 
 log = structlog.get_logger()

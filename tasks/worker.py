@@ -18,12 +18,12 @@ from tasks.anomaly import anomaly_detect, anomaly_train
 from tasks.backtest import backtest
 from tasks.batch import predict
 from tasks.celery import app
+from tasks.environment import load
 from tasks.execute import run
 from tasks.jobs import SERVES
 from tasks.measure import measure
 from tasks.pretrain import pretrain_base
 from tasks.runtime import Runtime, open_runtime
-from tasks.settings import load
 from tasks.train import train
 from tasks.what_if import what_if
 from tasks.workshop import Workshop, open_workshop

@@ -14,8 +14,8 @@ from flask import Response, request
 
 from db.models import SUCCEEDED
 from tasks import status
+from tasks.documents import Glance
 from tasks.placing import Asker, Submitted
-from tasks.status import Glance
 from webapp.auth import PREFIX
 from webapp.bodies import whole_body
 from webapp.context import runtime, tenant_id

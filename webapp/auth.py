@@ -16,12 +16,12 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from db import logins, tenants
 from db.session import Sessions
 from db.tenants import Identity
-from tasks import status
+from tasks import documents
 from webapp.context import asked, wsgi
 from webapp.problems import Refusal
 
 #: Everything below it needs a key.
-PREFIX = status.API
+PREFIX = documents.API
 BELOW = PREFIX + "/"
 #: A revoked key is refused at most ten seconds later: after it was trusted, while somebody looks it up, and, in a stream, until the
 #: stream looks again, which it does every two seconds.

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from db import entities, ledger, overview
 from db.models import Job
-from tasks import status
+from tasks import documents, status
 from tasks.accuracy import accuracy
 from webapp.charts import SPANS, chart
 from webapp.context import identity, runtime, tenant_id
@@ -94,7 +94,7 @@ def show_job(job_id: str) -> Response:
 
 def _brief(job: Job) -> dict[str, Any]:
     """A job as a list shows it; of a batch, how many of its items have ended."""
-    told = status.document(runtime().settings, job)
+    told = documents.document(runtime().settings, job)
     if job.children is not None and job.pending_children is not None:
         told["progress"] = {"ended": job.children - job.pending_children, "total": job.children}
     return told

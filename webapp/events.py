@@ -15,7 +15,7 @@ from flask import Response, request
 from db.board import Board
 from db.errors import NotFound
 from db.events import Event, Place
-from tasks import status
+from tasks import documents, status
 from tasks.runtime import Runtime
 from webapp.auth import still_admitted
 from webapp.context import runtime, tenant_id, wsgi
@@ -80,7 +80,7 @@ def watch_job(job_id: str) -> Response:
     """
     found = status.read(runtime(), tenant_id(), job_id)
     last = request.headers.get("Last-Event-ID") or None
-    if found["terminal"] and last is not None and (Place.read(last) or NOWHERE) >= status.place(found):
+    if found["terminal"] and last is not None and (Place.read(last) or NOWHERE) >= documents.place(found):
         return Response(status=204, headers=HEADERS)
     seats, tenant = hub().seats, tenant_id()
     seats.take(tenant)
@@ -193,23 +193,23 @@ class Course:
         """A document was looked up: pay what is owed, and tell what was never told."""
         if self._owed == "reset":
             yield from self._restart(found, reset=True)
-        if not self._owed and status.place(found) > self._at:
+        if not self._owed and documents.place(found) > self._at:
             yield from self._hear(self._told(self._at))
-        if status.place(found) <= self._at or self.over:
+        if documents.place(found) <= self._at or self.over:
             return
         if self._owed == "end" and found["terminal"]:
             yield self._end(found)
         elif not self._owed and (self._hub.deaf or self._missed > self._at):
             yield from self._tell(found)
         else:
-            self._missed = status.place(found)
+            self._missed = documents.place(found)
 
     def _restart(self, found: Document, *, reset: bool) -> Iterator[str]:
         if reset:
             yield _write(
                 NOWHERE, "reset", _json({"detail": "What happened meanwhile is not known any more; how the job stands now follows."})
             )
-        self._at, self._owed, self._strict, self._blind = status.place(found), "", False, False
+        self._at, self._owed, self._strict, self._blind = documents.place(found), "", False, False
         if found["terminal"]:
             # The place before: who is cut off here and comes back has not seen the end.
             yield _write(self._at.before(), "snapshot", _json(found))
@@ -219,12 +219,12 @@ class Course:
             yield from self._hear(self._told(self._at))
 
     def _end(self, found: Document) -> str:
-        self._at, self.over = status.place(found), True
+        self._at, self.over = documents.place(found), True
         return _write(self._at, "end", _json(found))
 
     def _tell(self, found: Document) -> Iterator[str]:
         """From the document alone."""
-        place = status.place(found)
+        place = documents.place(found)
         if found["terminal"]:
             for number, warning in enumerate(found["warnings"]):
                 yield _write(place.before(len(found["warnings"]) - number), "warning", _json(warning))
@@ -232,7 +232,7 @@ class Course:
         else:
             event = "state" if place.rev > self._at.rev else "progress"
             self._at, self._blind = place, True
-            yield _write(place, event, _json(status.brief(found)))
+            yield _write(place, event, _json(documents.brief(found)))
 
 
 def _json(value: Any) -> str:

@@ -10,7 +10,7 @@ from gevent.socket import wait_read, wait_readwrite, wait_write
 from gunicorn import glogging
 
 from tasks import logs
-from tasks.settings import load
+from tasks.environment import load
 
 #: Lines of gunicorn's that go on with what a client sent: a path, a header, maybe a key.
 _QUOTES = re.compile(r"Invalid request from ip=\S*(?=: )|Error handling request(?= )")

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.breaker import make_redis
 from db.errors import NotFound
 from db.events import HEAR_MS, Event, Follower, Place
-from tasks import status
+from tasks import documents, status
 from tasks.runtime import Runtime
 from webapp.feeds import NEVER, Document, Feed, Trouble, Watcher
 from webapp.seats import Seats
@@ -81,7 +81,7 @@ class Hub:
     def watch(self, tenant_id: str, job_id: str, found: Document, *, polls: bool) -> Iterator[Watcher]:
         """Wait for what comes after this document. Who `polls` is given each new one at once, others when they ask for it."""
         watcher = Watcher()
-        feed = self._join(watcher, (tenant_id, job_id), status.place(found), polls)
+        feed = self._join(watcher, (tenant_id, job_id), documents.place(found), polls)
         try:
             yield watcher
         finally:

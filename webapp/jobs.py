@@ -11,9 +11,9 @@ from flask import Response, request
 
 from db import entities, ledger
 from db.models import Job
-from tasks import status, submit
+from tasks import documents, status, submit
+from tasks.documents import Glance
 from tasks.problems import problem
-from tasks.status import Glance
 from webapp.answers import Document, accepted, asker, passed_on, watching, written
 from webapp.context import runtime, tenant_id, wsgi
 from webapp.contract import Blueprint
@@ -58,7 +58,7 @@ def _read_mark(mark: Any) -> tuple[datetime, str]:
 
 
 def _documents(found: dict[str, Any]) -> Document:
-    return found | {"data": [status.document(runtime().settings, job) for job in found["data"]]}
+    return found | {"data": [documents.document(runtime().settings, job) for job in found["data"]]}
 
 
 @blp.route("/jobs/<job_id>")

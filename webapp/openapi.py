@@ -17,7 +17,8 @@ from flask import Flask, Response, make_response, render_template, request
 from flask_smorest import Api as SmorestApi
 from marshmallow import Schema, fields
 
-from tasks.problems import CATALOGUE, Kind
+from tasks.problems import CATALOGUE
+from tasks.problems.kind import Kind
 from webapp.assets import NOTHING
 from webapp.contract import EVENTS, Blueprint
 from webapp.document import complete

@@ -2,13 +2,13 @@
 
 import atexit
 
-from tasks import logs, settings
+from tasks import environment, logs
 from tasks.metrics import WEB
 from tasks.runtime import open_runtime
 from webapp.access import name_request
 from webapp.app import create_app
 
-_settings = settings.load()
+_settings = environment.load()
 logs.configure(_settings, name_request)
 _runtime = open_runtime(_settings, "web", pool_size=10)
 _runtime.serve(WEB)

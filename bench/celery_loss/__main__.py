@@ -42,7 +42,7 @@ from bench.celery_loss.plain import LEGS, VISIBILITY_S
 from bench.celery_loss.record import count
 from bench.tables import markdown
 from ops import stack
-from tasks.settings import inherited
+from tasks.environment import inherited
 
 QUEUE, UNACKED, INDEX = "celery", "unacked", "unacked_index"
 CONCURRENCY = 2

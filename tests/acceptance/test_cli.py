@@ -18,7 +18,7 @@ import psycopg
 import pytest
 import redis
 
-from ops import stack, up
+from ops import keeper, stack
 from ops.house import read
 from ops.processes import command_line
 from tests.acceptance.conftest import SCALED, command
@@ -30,7 +30,7 @@ from tests.support.servers import Servers, database
 def folder(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "my house"
     yield place
-    up.down(place)
+    keeper.down(place)
     stack.remove(place)
 
 
@@ -167,7 +167,7 @@ def test_what_a_killed_up_leaves_behind_is_ended_by_the_next_up_and_by_down(fold
     assert command("down", "--folder", str(folder)).stdout == "Stopped.\n"
     assert not any(command_line(pid) for pid in left)
     assert live(folder) == []
-    assert up.down(folder) is False
+    assert keeper.down(folder) is False
 
 
 def _kill_supervisor(folder: Path) -> tuple[House, list[int]]:
@@ -190,7 +190,7 @@ def test_given_servers_are_used_and_outlive_the_house(folder: Path, live: Server
         assert (house.database_url, house.redis_url) == (url, broker)
         assert httpx.get(f"{house.url}/readyz").json()["ready"] is True
         assert not (folder / "state.json").exists(), "no embedded server was made"
-        assert up.down(folder)
+        assert keeper.down(folder)
         assert not command_line(house.pids["web"])
         with psycopg.connect(url.replace("+psycopg", "")) as connection:
             assert connection.execute("SELECT count(*) FROM tenants").fetchone() == (1,)
@@ -214,4 +214,4 @@ def test_a_given_server_that_is_away_is_told_and_nothing_left_running(
     assert told in begun.stderr
     assert "Traceback" not in begun.stderr
     assert read(folder) is None
-    assert up.down(folder) is False
+    assert keeper.down(folder) is False

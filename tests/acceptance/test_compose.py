@@ -20,8 +20,8 @@ import redis
 from sqlalchemy import make_url
 
 from ops.processes import usable_port
+from tasks.environment import load
 from tasks.queue import make_celery
-from tasks.settings import load
 from tests.support.client import Api
 from tests.support.compose import Host, until
 from tests.support.real import devices

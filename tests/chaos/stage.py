@@ -26,7 +26,7 @@ from db import migrate, tenants
 from db.session import make_engine, make_sessions
 from ops import stack
 from ops.processes import usable_port, wait_until
-from tasks.settings import inherited
+from tasks.environment import inherited
 from tests.chaos import clock, disk
 from tests.chaos.ablations import ABLATIONS
 

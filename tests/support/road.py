@@ -16,12 +16,13 @@ from db.observations import Row
 from tasks.anomaly import anomaly_detect, anomaly_train
 from tasks.backtest import backtest
 from tasks.batch import predict
+from tasks.environment import load
 from tasks.execute import run
 from tasks.measure import measure
 from tasks.placing import Asker
 from tasks.pretrain import pretrain_base
 from tasks.runtime import open_runtime
-from tasks.settings import Settings, load
+from tasks.settings import Settings
 from tasks.train import train
 from tasks.what_if import what_if
 from tasks.workshop import Workshop, open_workshop

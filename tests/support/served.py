@@ -13,7 +13,7 @@ import httpx
 
 import webapp
 from ops.processes import usable_port, wait_until
-from tasks.settings import inherited
+from tasks.environment import inherited
 from tests.support.web import House
 
 ROOT = Path(webapp.__file__).parent.parent

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from tasks import logs
+from tasks.environment import environment, inherited, load
 from tasks.execute import run
 from tasks.runtime import open_runtime
-from tasks.settings import environment, inherited, load
 from tasks.workshop import Workshop, open_workshop
 from tests.support.road import HANDLERS
 

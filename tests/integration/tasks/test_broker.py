@@ -11,8 +11,8 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from redis import Redis
 
+from tasks.environment import load
 from tasks.queue import make_celery
-from tasks.settings import load
 from tests.support.servers import Servers, empty_redis
 
 GARBAGE: dict[str, bytes] = {

@@ -13,7 +13,7 @@ from db import ledger
 from db.board import Board
 from db.breaker import Breaker, make_redis
 from db.events import Event, Place, events_key
-from tasks import lease, status, submit
+from tasks import documents, lease, status, submit
 from tasks.execute import Work
 from tasks.lease import Lease
 from tasks.orders import PredictOrder, TrainOrder
@@ -65,7 +65,7 @@ def test_a_training_tells_every_epoch_before_its_end(shop: Workshop, acme: Asker
     assert places == sorted(set(places))
     final = status.read(shop.runtime, acme.tenant_id, job_id)
     assert data(events, "warning") == final["warnings"]
-    assert places[-1] == status.place(final)
+    assert places[-1] == documents.place(final)
 
 
 def test_progress_is_told_at_most_twice_a_second(shop: Workshop, acme: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_a_look_at_a_job_tells_nothing_new_and_what_was_wiped_begins_again(shop:
     shop.runtime.memory.flushdb()
     final = status.read(shop.runtime, acme.tenant_id, job_id)
     events = told(shop, acme, job_id)
-    assert [events[-1].event, events[-1].place] == ["end", status.place(final)]
+    assert [events[-1].event, events[-1].place] == ["end", documents.place(final)]
     assert events[0].after == events[0].place
 
 
@@ -202,7 +202,7 @@ def test_where_many_stand_is_one_look(shop: Workshop, acme: Asker) -> None:
     about = [(acme.tenant_id, each) for each in (job_id, batch, first.id, "job_none")] + [("other", job_id)]
     shop.runtime.memory.flushdb()
     kept = status.places(shop.runtime, about)
-    assert kept == {each: status.place(status.fresh(shop.runtime, *each)) for each in about[:3]}
+    assert kept == {each: documents.place(status.fresh(shop.runtime, *each)) for each in about[:3]}
     assert kept[acme.tenant_id, job_id] == Place.of(2, 7)
     assert kept[acme.tenant_id, batch] == Place.of(1, 1)
     assert status.places(shop.runtime, about) == kept, "now from the mirror"

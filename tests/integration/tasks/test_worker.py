@@ -20,9 +20,9 @@ from sqlalchemy import text
 from db import ledger
 from tasks import metrics, submit
 from tasks.dispatcher import Dispatcher
+from tasks.environment import environment, inherited
 from tasks.orders import TrainOrder
 from tasks.placing import Asker
-from tasks.settings import environment, inherited
 from tasks.workshop import Workshop
 from tests.support.poisoned import PATIENT, POISON
 from tests.support.road import SMALL, ingest, job, tenant, wave

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tasks import metrics
-from tasks.settings import environment, inherited
+from tasks.environment import environment, inherited
 from tasks.workshop import Workshop
 
 WORDS = ("--app", "tasks", "worker", "--include", "tasks.worker", "--queues", "train", "--concurrency", "1", "--loglevel", "DEBUG")

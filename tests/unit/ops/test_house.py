@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import house, up
+from ops import house, ports, up
 from ops.house import House, HouseError
 from tasks.settings import Settings, SettingsError
 
@@ -91,14 +91,14 @@ def test_with_both_servers_named_no_folder_is_looked_for(monkeypatch: pytest.Mon
 def test_a_busy_port_gives_way_to_another_and_no_two_are_the_same() -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         taken = busy.getsockname()[1]
-        first, second, third = up.free_ports("127.0.0.1", taken, taken, 0)
+        first, second, third = ports.free_ports("127.0.0.1", taken, taken, 0)
         assert len({taken, first, second, third}) == 4
-    assert up.free_ports("127.0.0.1", taken) == [taken]
+    assert ports.free_ports("127.0.0.1", taken) == [taken]
 
 
 def test_an_address_that_is_not_ours_is_told() -> None:
     with pytest.raises(HouseError, match=r"Nothing can listen on '192.0.2.1'. Set API_HOST"):
-        up.free_ports("192.0.2.1", 0)
+        ports.free_ports("192.0.2.1", 0)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from ops.cli import main
 from ops.doctor import settings_env, settings_table
-from tasks.settings import Settings, load
+from tasks.environment import load
+from tasks.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 NAMES = [field.name.upper() for field in fields(Settings)]

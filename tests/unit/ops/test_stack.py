@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import ground, postgres, processes, stack, valkey
+from ops import ground, memory, postgres, processes, stack, valkey
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,14 @@ def test_a_state_file_that_is_none_means_not_running(tmp_path: Path, text: str) 
 
 
 def test_the_state_is_read_back_as_written(tmp_path: Path) -> None:
-    state = stack.State(tmp_path, {"postgres": stack.Seat(17_000, "p"), "valkey": stack.Seat(0, "v")})
-    stack._write(tmp_path, state)
-    assert stack._read(tmp_path) == state
+    state = memory.State(tmp_path, {"postgres": memory.Seat(17_000, "p"), "valkey": memory.Seat(0, "v")})
+    memory.write(tmp_path, state)
+    assert memory.recall(tmp_path) == state
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_a_state_whose_ground_is_gone_is_none(tmp_path: Path) -> None:
-    stack._write(tmp_path, stack.State(tmp_path / "gone", {name: stack.Seat(0, "secret") for name in stack.NAMES}))
+    memory.write(tmp_path, memory.State(tmp_path / "gone", {name: memory.Seat(0, "secret") for name in memory.NAMES}))
     assert stack.status(tmp_path) is None
 
 
@@ -195,8 +195,8 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
 
 
 def test_another_holder_of_the_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stack, "LOCK_PATIENCE", 0.1)
-    with stack._locked(tmp_path), pytest.raises(stack.StackError, match=r"another start or stop has held .*lock"):
+    monkeypatch.setattr(memory, "LOCK_PATIENCE", 0.1)
+    with memory.locked(tmp_path), pytest.raises(stack.StackError, match=r"another start or stop has held .*lock"):
         stack.stop(tmp_path)
     stack.stop(tmp_path)
 

@@ -13,7 +13,7 @@ import pytest
 BEGIN = """
 import logging, sys, warnings, structlog
 from tasks import logs
-from tasks.settings import load
+from tasks.environment import load
 logs.configure(load({"LOG_LEVEL": sys.argv[1]}), lambda _logger, _method, event: event | {"about": "now"})
 log, library = structlog.get_logger(), logging.getLogger("some.library")
 def fail(text):

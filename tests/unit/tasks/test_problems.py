@@ -11,7 +11,8 @@ from db.errors import Conflict, KeyReused, NoActiveVersion, NotFound, OverQuota,
 from ml import errors as ml_errors
 from ml.errors import InsufficientData, ModelError, SpecInvalid
 from ml.requirement import Requirement
-from tasks.problems import CATALOGUE, catalogue_table, of, problem
+from tasks.problems import CATALOGUE, of, problem
+from tasks.problems.table import catalogue_table
 
 
 def leaves(kind: type[ModelError]) -> list[type[ModelError]]:
@@ -66,4 +67,4 @@ def test_the_page_of_errors_is_the_catalogue() -> None:
     page = Path(__file__).parents[3] / "docs" / "errors.md"
     found = re.search(r"<!-- problems -->\n(.*?)\n<!-- /problems -->", page.read_text(), re.DOTALL)
     assert found is not None
-    assert found[1] == catalogue_table(), "put there what `python -c 'from tasks.problems import *; print(catalogue_table())'` prints"
+    assert found[1] == catalogue_table(), "put there what `python -c 'from tasks.problems.table import *; print(catalogue_table())'` prints"

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from tasks.environment import load
 from tasks.jobs import QUEUES
 from tasks.queue import make_celery
-from tasks.settings import load
 
 APP = make_celery(load({"REDIS_URL": "redis://127.0.0.1:1/0"}))
 

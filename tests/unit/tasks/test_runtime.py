@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.environment import load
 from tasks.runtime import open_runtime
-from tasks.settings import Settings, SettingsError, load
+from tasks.settings import Settings, SettingsError
 
 NOWHERE = {"database_url": "postgresql+psycopg://nobody@127.0.0.1:1/none", "redis_url": "redis://127.0.0.1:1/0"}
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import Settings, SettingsError, environment, load
+from tasks.environment import environment, load
+from tasks.settings import Settings, SettingsError
 
 
 def test_nothing_set_gives_the_defaults() -> None:

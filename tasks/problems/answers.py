@@ -1,42 +1,12 @@
-"""The catalogue of problems: every code a client can meet, in an HTTP answer or inside a failed job, as one RFC 9457 object."""
+"""The codes that answer requests; most of them can stand in a failed job as well."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from db.errors import (
-    Conflict,
-    KeyReused,
-    NoActiveVersion,
-    NotFound,
-    OverQuota,
-    Saturated,
-    SinkRefused,
-    SinkUnavailable,
-    SourceLagging,
-    SourceUnavailable,
-    SourceUnreadable,
-    StoreError,
-)
-from ml.errors import ModelError
+from tasks.problems.kind import Kind
 
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One code. `status` is the HTTP status it answers with, also when it is met inside a job."""
-
-    status: int
-    title: str
-    cause: str
-    fix: str
-    retryable: bool = False
-    #: Never the answer to a request of its own: it stands in a failed job's `error`, and in the answer to `GET /jobs/{id}/result`.
-    in_jobs_only: bool = False
-
-
-CATALOGUE: Mapping[str, Kind] = {
+ANSWERS: Mapping[str, Kind] = {
     "malformed_request": Kind(
         400,
         "The request cannot be read",
@@ -174,35 +144,6 @@ CATALOGUE: Mapping[str, Kind] = {
         "from.",
         "Send more observations; `requirements` says of what.",
     ),
-    "insufficient_recent_data": Kind(
-        422,
-        "The latest observations are missing",
-        "The version reads the newest rows of the target, and too few of them are known.",
-        "Send the observations up to now.",
-        in_jobs_only=True,
-    ),
-    "flatline_detected": Kind(
-        422,
-        "The channel never moves",
-        "Every observation of the target has the same value: there is nothing to learn.",
-        "Check that the device still measures.",
-        in_jobs_only=True,
-    ),
-    "feature_missing": Kind(
-        422,
-        "A channel is missing",
-        "A channel that the training, the version or the scenario names has no observations, has none at the steps ahead where the version "
-        "reads those, or is not one that the model reads.",
-        "Send observations of it, of the moments that `missing` names where it is there, or train without it.",
-        in_jobs_only=True,
-    ),
-    "scenario_out_of_bounds": Kind(
-        422,
-        "The scenario leaves what was ever observed",
-        "With `bounds: reject`, a change takes a channel outside the range that the version learned from.",
-        "Use smaller changes, or `bounds: warn`.",
-        in_jobs_only=True,
-    ),
     "idempotency_key_reused": Kind(
         422,
         "The Idempotency-Key was used with another body",
@@ -247,29 +188,6 @@ CATALOGUE: Mapping[str, Kind] = {
         "than one reading may bring.",
         "Tell the operator, who runs `fleetcast sources check`; then try again.",
     ),
-    "source_lagging": Kind(
-        503,
-        "The data source is behind",
-        "The follower that is read is further behind than its `lag_limit_s` allows, at every try.",
-        "Try again later.",
-        retryable=True,
-        in_jobs_only=True,
-    ),
-    "sink_unavailable": Kind(
-        502,
-        "The sink does not answer",
-        "The database that the forecast was to be written to could not be reached at any try. Nothing was published.",
-        "Retry the job later; the rows of its earlier tries, if any, are replaced.",
-        retryable=True,
-        in_jobs_only=True,
-    ),
-    "sink_refused": Kind(
-        502,
-        "The sink does not take the rows",
-        "A table, a column or a right is missing in the database that the forecast was to be written to. Nothing was published.",
-        "Tell the operator, whose `fleetcast sinks check` says more; then retry the job.",
-        in_jobs_only=True,
-    ),
     "queue_saturated": Kind(
         503,
         "The queue is full",
@@ -291,37 +209,6 @@ CATALOGUE: Mapping[str, Kind] = {
         "Try again after `Retry-After` seconds.",
         retryable=True,
     ),
-    "training_diverged": Kind(
-        422,
-        "The training left the numbers",
-        "The loss became infinite or no number at all.",
-        "Lower the learning rate, or check the data for extreme values.",
-        in_jobs_only=True,
-    ),
-    "out_of_memory": Kind(
-        503,
-        "The worker ran out of memory",
-        "Every try at the job needed more memory than the worker has.",
-        "Use a smaller network or batch.",
-        retryable=True,
-        in_jobs_only=True,
-    ),
-    "deadline_exceeded": Kind(
-        504,
-        "The job's deadline passed",
-        "The job waited or ran longer than it may.",
-        "Submit again, or add workers.",
-        retryable=True,
-        in_jobs_only=True,
-    ),
-    "worker_lost": Kind(
-        500,
-        "The worker died too often on this job",
-        "Several tries at the job took their process down.",
-        "Check the worker's memory; then retry the job.",
-        retryable=True,
-        in_jobs_only=True,
-    ),
     "artefact_corrupt": Kind(
         500,
         "The stored model is damaged",
@@ -335,77 +222,4 @@ CATALOGUE: Mapping[str, Kind] = {
         "Try again when the operator has made room.",
         retryable=True,
     ),
-    "batch_failed": Kind(
-        422,
-        "No item of the batch succeeded",
-        "Every item ended as failed or cancelled, each for its own reason.",
-        "See GET /jobs/{id}/items.",
-        in_jobs_only=True,
-    ),
-    "cancelled": Kind(
-        409, "The job was cancelled", "Somebody asked for the job's end.", "Retry it if that was not meant.", in_jobs_only=True
-    ),
 }
-
-
-def problem(code: str, detail: str, **extra: Any) -> dict[str, Any]:
-    """The problem object of a code. `extra` joins it: `requirements`, `errors`, `hint` …"""
-    kind = CATALOGUE[code]
-    return {
-        "type": f"/problems/{code}",
-        "title": kind.title,
-        "status": kind.status,
-        "code": code,
-        "detail": detail,
-        "retryable": kind.retryable,
-        "hint": kind.fix,
-    } | extra
-
-
-def of(error: ModelError | StoreError) -> dict[str, Any]:
-    """The problem object of an error that knows what it is."""
-    if isinstance(error, ModelError):
-        return problem(error.code, error.detail, **error.extra)
-    return problem(_code(error), str(error))
-
-
-#: Codes of the errors that have one each; the more special first.
-_CODES: Mapping[type[StoreError], str] = {
-    NoActiveVersion: "no_active_version",
-    OverQuota: "quota_exceeded",
-    Saturated: "queue_saturated",
-    KeyReused: "idempotency_key_reused",
-    SourceLagging: "source_lagging",
-    SourceUnreadable: "source_unreadable",
-    SourceUnavailable: "source_unavailable",
-    SinkUnavailable: "sink_unavailable",
-    SinkRefused: "sink_refused",
-}
-
-
-def _code(error: StoreError) -> str:
-    if isinstance(error, Conflict):
-        return error.code
-    found = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "internal")
-    return f"{error.what}_not_found" if isinstance(error, NotFound) and found == "internal" else found
-
-
-def catalogue_table() -> str:
-    """The catalogue in Markdown, as docs/errors.md shows it."""
-    return "\n\n".join(
-        (
-            "## In answers to requests",
-            _table(in_jobs_only=False),
-            "## Inside jobs",
-            "These stand in a failed job's `error`, in its events and in the answer to `GET /jobs/{id}/result`, and are no other answer's.",
-            _table(in_jobs_only=True),
-        )
-    )
-
-
-def _table(*, in_jobs_only: bool) -> str:
-    rows = ["| code | status | what happened | what to do | again? |", "|---|---|---|---|---|"]
-    for code, kind in CATALOGUE.items():
-        if kind.in_jobs_only == in_jobs_only:
-            rows.append(f"| `{code}` | {kind.status} | {kind.title}. {kind.cause} | {kind.fix} | {'yes' if kind.retryable else 'no'} |")
-    return "\n".join(rows)
