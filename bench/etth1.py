@@ -21,7 +21,7 @@ import torch
 
 from bench.ours import Loud
 from bench.tables import figure, markdown
-from ml.evaluation import origins_of, served
+from ml.answers import origins_of, served
 from ml.fitted import Case, Fitted
 from ml.series import Floats, RawChannels
 from ml.spec import ModelSpec, Split

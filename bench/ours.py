@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.question import Question
+from ml.answers import answers, origins_of, served
 from ml.errors import ModelError
-from ml.evaluation import answers, baseline_intervals, origins_of, served
+from ml.evaluation import baseline_intervals
 from ml.fitted import Case, Epoch, Fitted
 from ml.intervals import IntervalTable
 from ml.metrics import mase_scale

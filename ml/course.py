@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ml.answers import answers, origins_of, seen_from
 from ml.baselines import PERSISTENCE
 from ml.errors import ModelError, TrainingDiverged
-from ml.evaluation import answers, origins_of, seen_from
 from ml.fitted import Base, Case, Epoch, Fitted
 from ml.lessons import Lesson
 from ml.networks import Network, build, forecast_windows

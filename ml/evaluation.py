@@ -7,46 +7,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ml.answers import Sheet, answer, judged_of, origins_of, silent
 from ml.baselines import NAIVE, PERSISTENCE, naive_forecast
 from ml.blend import BLEND, PRIOR, Blend, find_shares
 from ml.conformal import rise_of
-from ml.features import Inputs, View, look, look_ahead, phase_of
-from ml.fitted import Case, Fitted
+from ml.features import phase_of
+from ml.fitted import Case
 from ml.following import BASELINE_ROWS, RECENT, Held, follow
 from ml.intervals import IntervalTable
 from ml.linear import blank, fit_linear
 from ml.metrics import Scores, mase_scale, score, with_skill
-from ml.networks import Network, forecast_windows
+from ml.networks import Network
 from ml.phases import PHASES, SEASONS_SEEN, is_sharper, usual_by_phase
 from ml.seasons import CHANGES, within
-from ml.series import Bools, Floats, Notice, Rows, notice
-from ml.windows import Origins, Pairs, futures, gather, origins
+from ml.series import Bools, Floats, Notice, notice
+from ml.windows import Pairs, futures
 
 #: Rows held back below which nothing can tell a network from luck: a baseline serves.
 JUDGING_ROWS = 8
-#: Rows read in one pass (origins × window): bounds memory and the time between two signs of life, not results. With 50,000 the states of a
-#: pass leave the processor's cache, and a row takes a fifth longer.
-READ_AT_ONCE = 20_000
-
-
-def silent() -> None:
-    """Tell nobody."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sheet:
-    """Some rows of one target, answered by every forecaster at the same N origins."""
-
-    rows: Pairs
-    #: (N, H), NaN where no row is
-    truth: Floats
-    #: forecaster -> (N, H)
-    guesses: dict[str, Floats]
-
-    def at(self, pairs: Pairs) -> Sheet:
-        """The same of pairs whose origins are all among these."""
-        places = np.searchsorted(self.rows.rows, pairs.rows)
-        return Sheet(pairs, self.truth[places], {name: guess[places] for name, guess in self.guesses.items()})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +61,9 @@ class _Column:
     def pairs(self, part: slice) -> Pairs:
         return origins_of(self.case, part).of(self.index)
 
+    def judged(self, part: slice) -> Pairs:
+        return judged_of(self.case, part).of(self.index)
+
     def held(self, pairs: Pairs, guess: Floats) -> Held:
         """How far (N, H) guesses were off, and when."""
         truth = futures(self.values[:, None], pairs.rows, self.case.spec.horizon)[:, 0]
@@ -103,56 +84,14 @@ def judge(case: Case, network: Network, alive: Callable[[], None] = silent) -> t
     return tuple(_judge(_Column(case, k), sheet, alive) for k, sheet in enumerate(sheets))
 
 
-def answer(case: Case, network: Network, part: slice, alive: Callable[[], None] = silent) -> list[Sheet]:
-    """Let the network and the baselines forecast these rows: a sheet per target."""
-    found = origins_of(case, part)
-    truth = futures(case.targets, found.rows, case.spec.horizon)  # (N, K, H)
-    guesses = {name: answers(name, case, network, found.rows, alive) for name in (case.spec.network, *NAIVE)}
-    return [Sheet(found.of(k), truth[:, k], {name: guess[:, k] for name, guess in guesses.items()}) for k in range(len(case.spec.targets))]
-
-
-def served(fitted: Fitted, case: Case, origin_rows: Rows, alive: Callable[[], None] = silent) -> Floats:
-    """(N, H) what is served of the fitted target after each origin row."""
-    name = fitted.spec.network if fitted.blend else fitted.served_by
-    said = answers(name, case, fitted.network, origin_rows, alive)[:, fitted.column]
-    return fitted.blend.of(said, case.targets[:, fitted.column], origin_rows, case.season.steps) if fitted.blend else said
-
-
-def origins_of(case: Case, part: slice) -> Origins:
-    return origins(case.known, case.observed, part, case.spec.window, case.spec.horizon)
-
-
-def answers(name: str, case: Case, network: Network | None, origin_rows: Rows, alive: Callable[[], None] = silent) -> Floats:
-    """(N, K, H) what the named forecaster says after each origin row, exactly as it is served. A baseline needs no network."""
-    horizon = case.spec.horizon
-    if name in NAIVE:
-        return np.stack([naive_forecast(name, column, origin_rows, horizon, case.season.steps) for column in case.targets.T], axis=1)
-    if network is None:
-        raise KeyError(name)
-    said = [np.zeros((0, len(case.spec.targets), horizon))]
-    at_once = max(1, READ_AT_ONCE // case.spec.window)
-    for low in range(0, len(origin_rows), at_once):
-        said.append(forecast_windows(network, *seen_from(case, origin_rows[low : low + at_once])))
-        alive()
-    return np.concatenate(said)
-
-
-def seen_from(case: Case, origin_rows: Rows) -> tuple[View, Inputs]:
-    """What the network sees at each origin: its window, and what is known of the (N, H, A) steps ahead."""
-    spec, starts = case.spec, origin_rows - case.spec.window + 1
-    view = look(gather(case.values, starts, spec.window), gather(case.phases, starts, spec.window), case.scaler, spec)
-    ahead = np.moveaxis(futures(case.futures, origin_rows, spec.horizon), 1, 2)  # (N, H, G)
-    return view, look_ahead(ahead, gather(case.phases, origin_rows + 1, spec.horizon), case.scaler, spec)
-
-
 def _judge(column: _Column, sheet: Sheet, alive: Callable[[], None]) -> Judgement:
     """`sheet` is of the stop, calibrate and test parts as one: no origin is answered twice."""
     case, parts = column.case, column.case.parts
-    blend, warnings = _blend(column, sheet.at(column.pairs(slice(parts.stop.start, parts.calibrate.stop))), alive)
+    blend, warnings = _blend(column, sheet.at(column.judged(slice(parts.stop.start, parts.calibrate.stop))), alive)
     served_by = BLEND if blend else _best_naive(column)
     judged = _with_blend(column, sheet, blend)
     scale = mase_scale(column.values, column.observed, parts.test.start, case.season.steps)
-    scores = {name: _scores(judged.at(column.pairs(getattr(parts, name))), scale) for name in ("calibrate", "test")}
+    scores = {name: _scores(judged.at(column.judged(getattr(parts, name))), scale) for name in ("calibrate", "test")}
     table = _intervals(column, judged, served_by, alive)
     if table.is_pooled(case.spec.level):
         detail = f"{table.rows} held-back rows of {column.name} are too few for each step: the steps share them."
@@ -216,7 +155,7 @@ def _intervals(column: _Column, sheet: Sheet, served_by: str, alive: Callable[[]
     else:
         first = max(0, min(parts.calibrate.start, parts.test.start - RECENT))
         held = column.naive_held(served_by, slice(first, parts.test.stop))
-    phases = _phases(column, sheet.at(column.pairs(parts.calibrate)), served_by, growth)
+    phases = _phases(column, sheet.at(column.judged(parts.calibrate)), served_by, growth)
     return follow(held, growth, parts.test, phases, alive, shape)
 
 

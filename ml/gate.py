@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ml.evaluation import origins_of, served, silent
+from ml.answers import origins_of, served, silent
 from ml.features import calendar
 from ml.fitted import Case, Fitted
 from ml.metrics import score

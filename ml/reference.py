@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ml.answers import origins_of, served, silent
 from ml.distances import Sample
 from ml.drift import Reference
-from ml.evaluation import origins_of, served, silent
 from ml.features import DAY_S, Season
 from ml.fitted import Case, Fitted
 from ml.series import Bools, Floats

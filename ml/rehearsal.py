@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ml.answers import READ_AT_ONCE, answers, origins_of, served
 from ml.baselines import NAIVE
 from ml.errors import UnusableData
-from ml.evaluation import READ_AT_ONCE, answers, origins_of, served
 from ml.features import calendar
 from ml.fitted import Case, Fitted
 from ml.grid import regularise

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ml.answers import origins_of
 from ml.cohort import learn_together, stackable
 from ml.course import Course, Progress, Reporter, StopPart, Watcher
 from ml.errors import FlatLine, InsufficientData, SpecInvalid, TrainingDiverged
-from ml.evaluation import judge, origins_of
+from ml.evaluation import judge
 from ml.features import calendar, fit_scaler, season_of
 from ml.fitted import Base, Case, Epoch, Fitted, Pretrained
 from ml.grid import regularise

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ml.answers import answers, origins_of
 from ml.cohort import Seat, learn_together, stackable
 from ml.course import Course, StopPart
-from ml.evaluation import answers, origins_of
 from ml.fitted import Base, Case, Epoch
 from ml.lessons import lesson
 from ml.networks import Network

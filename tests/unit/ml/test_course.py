@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from ml.answers import answers, origins_of
 from ml.course import LOSSES, Course, StopPart, first_loss, one_cycle
 from ml.errors import TrainingDiverged
-from ml.evaluation import answers, origins_of
 from ml.fitted import Base, Case, Fitted
 from ml.lessons import lesson
 from ml.metrics import score

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ml.answers import answer, answers, origins_of, seen_from, served
 from ml.baselines import NAIVE
 from ml.blend import LAST_VALUE, LINEAR, NETWORK, SEASONAL_CHANGE
 from ml.course import StopPart
-from ml.evaluation import JUDGING_ROWS, answer, answers, judge, origins_of, seen_from, served
+from ml.evaluation import JUDGING_ROWS, judge
 from ml.fitted import Case, Fitted
 from ml.forecaster import forecast
 from ml.metrics import Scores, score

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from ml.answers import answers, origins_of, served
 from ml.blend import LAST_VALUE, LINEAR, NETWORK, SEASONAL_CHANGE, USUAL_LEVEL, Blend, usual_level
 from ml.errors import FeatureMissing, InsufficientRecentData, ModelError, SpecInvalid
-from ml.evaluation import answers, origins_of, served
 from ml.fitted import Fitted
 from ml.forecaster import forecast, recent_rows
 from ml.seasons import rows_back

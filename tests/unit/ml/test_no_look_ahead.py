@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml.answers import answers, origins_of, seen_from
 from ml.baselines import NAIVE
 from ml.blend import PARTS, Blend
 from ml.course import Course, StopPart
-from ml.evaluation import answers, judge, origins_of, seen_from
+from ml.evaluation import judge
 from ml.features import Scaler
 from ml.fitted import Case
 from ml.lessons import Lesson, lesson

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.evaluation import origins_of, served
+from ml.answers import origins_of, served
 from ml.reference import apart, reference_of, sample
 from ml.trainer import fit, prepare
 from ml.windows import futures

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from ml.answers import origins_of
 from ml.baselines import NAIVE
 from ml.course import Course
 from ml.errors import FlatLine, InsufficientData, ModelError, SpecInvalid, TrainingDiverged
-from ml.evaluation import origins_of
 from ml.features import Scaler
 from ml.fitted import Base, Case, Epoch, Fitted, Pretrained
 from ml.networks import build
