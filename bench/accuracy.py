@@ -3,8 +3,9 @@
     python -m bench.accuracy [--sets nab,etth1] [--series 3] [--seeds 3] [--rivals autoets,darts] [--fresh]
 
 MASE is over the same (origin, step) pairs of the last 20 % of the rows for everybody, against the in-sample seasonal naive error; ours are
-means over seeds. Ours read the covariates of their set, the others the target alone. AutoETS and AutoTheta are fitted once, on the rows
-before the test part, and brought up to each origin. Answers of rivals are remembered in .bench-results.
+means over seeds. Ours read the target alone, as the others do, and a second time with the channels of their set beside it. AutoETS and
+AutoTheta are fitted once, on the rows before the test part, and brought up to each origin. Answers of rivals are remembered in
+.bench-results.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from bench.question import Question
 from bench.sets import SeriesSet, series_sets
 from bench.tables import figure, geometric_mean, markdown, mean, skill
 from bench.training import parser
+from ml.fitted import Case
 
 #: Everybody but ours, whatever the rivals asked.
 BASELINES = (LAST, SEASONAL)
+#: What is served of a network that reads the other channels, too.
+BESIDE = "served, with what is beside it"
 #: A series' coverage counts as near the level asked for within so much: with 50 pairs it wanders by half of that.
 NEAR_BY = 0.1
 
@@ -59,12 +63,20 @@ def _options() -> argparse.Namespace:
 
 
 def _answered(one: SeriesSet, options: argparse.Namespace) -> Iterator[Row]:
-    spec = one.spec(alone=False)
-    asked = [ask(one.name, name, raw, spec) for name, raw in list(one.series())[: options.series]]
+    series = list(one.series())[: options.series]
+    asked = [ask(one.name, name, raw, one.spec()) for name, raw in series]
     rivals = {rival: answer(rival, [question for _, question in asked], fresh=options.fresh) for rival in options.rivals}
-    for case, question in asked:
-        trained = [ours(replace(case, spec=case.spec.override({"seed": seed})), question) for seed in range(options.seeds)]
-        yield _row(question, trained, {rival: found[question.series].mase for rival, found in rivals.items()})
+    for (name, raw), alone in zip(series, asked, strict=True):
+        trained, question = _trained(alone, options.seeds), alone[1]
+        beside = ask(one.name, name, raw, one.spec(raw))
+        more = _trained(beside, options.seeds) if len(one.spec(raw).inputs) > 1 else trained
+        told = {BESIDE: _mean([beside[1].mase(each.forecasts[SERVED]) for each in more])}
+        yield _row(question, trained, told | {rival: found[question.series].mase for rival, found in rivals.items()})
+
+
+def _trained(asked: tuple[Case, Question], seeds: int) -> list[Ours]:
+    case, question = asked
+    return [ours(replace(case, spec=case.spec.override({"seed": seed})), question) for seed in range(seeds)]
 
 
 def _row(question: Question, trained: Sequence[Ours], rivals: Mapping[str, float]) -> Row:
@@ -82,17 +94,19 @@ def _mean(numbers: Sequence[float]) -> float:
 
 def _mase_table(sets: Mapping[str, Sequence[Row]], others: Sequence[str]) -> str:
     """Means per set; what is served as a ratio to the best other of that set, and the geometric mean of those."""
-    heads = ["MASE", "series", "served", "network alone", *others, "network's share of it", "served / best other"]
-    ratios = {name: _set_mase(rows, SERVED) / min(_set_mase(rows, other) for other in others) for name, rows in sets.items()}
+    shown = (SERVED, BESIDE)
+    heads = ["MASE", "series", *shown, "network alone", *others, "network's share of it", *(f"{each} / best other" for each in shown)]
+    best = {name: min(_set_mase(rows, other) for other in others) for name, rows in sets.items()}
+    ratios = {name: [_set_mase(rows, each) / best[name] for each in shown] for name, rows in sets.items()}
     lines = [_mase_cells(name, rows, others, ratios[name]) for name, rows in sets.items()]
-    lines.append(["geometric mean", *[""] * (len(heads) - 2), figure(geometric_mean(ratios.values()))])
-    return markdown(heads, lines)
+    means = [figure(geometric_mean(each)) for each in zip(*ratios.values(), strict=True)]
+    return markdown(heads, [*lines, ["geometric mean", *[""] * (len(heads) - 1 - len(means)), *means]])
 
 
-def _mase_cells(name: str, rows: Sequence[Row], others: Sequence[str], ratio: float) -> list[str]:
-    scores = [figure(_set_mase(rows, each)) for each in (SERVED, NETWORK, *others)]
+def _mase_cells(name: str, rows: Sequence[Row], others: Sequence[str], ratios: Sequence[float]) -> list[str]:
+    scores = [figure(_set_mase(rows, each)) for each in (SERVED, BESIDE, NETWORK, *others)]
     share = _mean([row.share for row in rows])
-    return [name, str(len(rows)), *scores, f"{share:.0%}", figure(ratio)]
+    return [name, str(len(rows)), *scores, f"{share:.0%}", *map(figure, ratios)]
 
 
 def _set_mase(rows: Sequence[Row], forecaster: str) -> float:

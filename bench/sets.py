@@ -6,15 +6,16 @@ Nothing is copied: the files are read where they lie. Without the variable there
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ml.recipes import recipe
+from ml.recipes import ACTIVITY, SLEEP, recipe
 from ml.series import RawChannels
 from ml.spec import ModelSpec
 
@@ -28,6 +29,8 @@ AWS = (
     "rds_cpu_utilization_cc0c53",
     "rds_cpu_utilization_e47b3b",
 )
+BESIDE_WEATHER = ("humidity", "pressure", "wind_speed", "dewpoint")
+WEEKS = {"window": 30, "horizon": 7, "hidden_size": 128}
 #: Rows of `pv_pvplr` that are taken, the last ones: four months of quarter hours.
 PV_ROWS = 12_000
 
@@ -47,7 +50,9 @@ class SeriesSet:
     changes: Mapping[str, Any]
     #: Names of the series in the file, given all rows and the target.
     chosen: Choice
+    #: What our network reads beside the target, and of that what is known ahead: of each series what most of its rows have.
     covariates: tuple[str, ...] = ()
+    known_ahead: tuple[str, ...] = ()
     #: Last rows taken of each series; None takes all.
     rows: int | None = None
     #: Read where `folder` is empty.
@@ -57,10 +62,12 @@ class SeriesSet:
     def at_hand(self) -> bool:
         return not self.folder or _file(self.folder).is_file()
 
-    def spec(self, *, alone: bool, seed: int = 0) -> ModelSpec:
-        """What is asked of our network: the target `alone`, or with the covariates of the set."""
+    def spec(self, raw: RawChannels = MappingProxyType({}), *, seed: int = 0) -> ModelSpec:
+        """What is asked of our network: the target, with the channels of the set that most rows of `raw` have; without `raw` it alone."""
+        there = {name for name, (_, values) in raw.items() if np.isfinite(values).mean() > 0.5}
+        past, ahead = (tuple(name for name in names if name in there) for names in (self.covariates, self.known_ahead))
         asked = {**recipe(self.preset).spec, **self.changes, "seed": seed}
-        return ModelSpec(targets=(self.target,), covariates=() if alone else self.covariates).override(asked)
+        return ModelSpec(targets=(self.target,), covariates=past, future_covariates=ahead).override(asked)
 
     def series(self) -> Iterator[tuple[str, RawChannels]]:
         """Name and channels of each series."""
@@ -69,7 +76,8 @@ class SeriesSet:
             return
         found = pd.read_parquet(_file(self.folder))
         for name in self.chosen(found, self.target):
-            yield name.rpartition("/")[2], _channels(found[found["series"] == name], (self.target, *self.covariates), self.rows)
+            wanted = [channel for channel in (self.target, *self.covariates, *self.known_ahead) if channel in found]
+            yield name.rpartition("/")[2], _channels(found[found["series"] == name], wanted, self.rows)
 
 
 def series_sets(wanted: tuple[str, ...] = ()) -> list[SeriesSet]:
@@ -107,11 +115,11 @@ def _all(found: pd.DataFrame, _: str) -> list[str]:
 
 SETS = (
     SeriesSet("nab", "nab", "value", "device-metric", {}, _named(*(f"realAWSCloudwatch/{name}" for name in AWS))),
-    SeriesSet("weather", "sensors_nycweather", "temperature", "device-metric", {"window": 24, "horizon": 12}, _all),
+    SeriesSet("weather", "sensors_nycweather", "temperature", "device-metric", {"window": 24, "horizon": 12}, _all, BESIDE_WEATHER),
     SeriesSet("etth1", "etth1", "OT", "device-metric", {"window": 96, "horizon": 24}, _all),
-    SeriesSet("health", "health_lifesnaps", "rhr", "health-daily", {}, _longest(8)),
-    SeriesSet("pv", "pv_pvplr", "P", "pv-power", {}, _all, ("Temp", "Irr"), PV_ROWS),
-    SeriesSet("prices", "prices_oj", "price", "device-metric", {"window": 30, "horizon": 7, "hidden_size": 128}, _longest(6)),
+    SeriesSet("health", "health_lifesnaps", "rhr", "health-daily", {}, _longest(8), ACTIVITY + SLEEP),
+    SeriesSet("pv", "pv_pvplr", "P", "pv-power", {}, _all, ("Temp", "Irr"), rows=PV_ROWS),
+    SeriesSet("prices", "prices_oj", "price", "device-metric", WEEKS, _longest(6), ("units_log",), ("deal", "feat")),
 )
 
 
@@ -119,7 +127,7 @@ def _file(folder: str) -> Path:
     return Path(os.environ.get(VARIABLE) or "/nowhere") / folder / "series.parquet"
 
 
-def _channels(found: pd.DataFrame, names: tuple[str, ...], rows: int | None) -> RawChannels:
+def _channels(found: pd.DataFrame, names: Iterable[str], rows: int | None) -> RawChannels:
     kept = found.sort_values("timestamp", kind="stable").tail(rows or len(found))
     stamps = kept["timestamp"].dt.tz_localize(None).to_numpy().astype("datetime64[ms]")
     return {name: (stamps, kept[name].to_numpy(dtype=np.float64)) for name in names}

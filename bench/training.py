@@ -76,7 +76,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _learned(one: SeriesSet, options: argparse.Namespace) -> Iterator[Line]:
-    spec = one.spec(alone=True)
+    spec = one.spec()
     asked = [ask(one.name, name, raw, spec) for name, raw in list(one.series())[: options.series]]
     rivals = {rival: answer(rival, [question for _, question in asked], fresh=options.fresh) for rival in options.rivals}
     for case, question in asked:
@@ -86,7 +86,7 @@ def _learned(one: SeriesSet, options: argparse.Namespace) -> Iterator[Line]:
 def _warm_up() -> None:
     """Load what torch loads at its first update, so that it is nobody's time."""
     [one] = series_sets(("generated",))
-    ours(*ask("warm-up", "wave", {"value": wave(0, 400)}, one.spec(alone=True).override({"epochs": 1})))
+    ours(*ask("warm-up", "wave", {"value": wave(0, 400)}, one.spec().override({"epochs": 1})))
 
 
 def _series_table(lines: Sequence[Line], rivals: Sequence[str]) -> str:

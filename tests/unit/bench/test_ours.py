@@ -33,7 +33,7 @@ def test_near_its_best(losses: tuple[float, ...], share: float) -> None:
 
 def test_our_answer_is_to_the_question_asked() -> None:
     [generated] = series_sets(("generated",))
-    spec = generated.spec(alone=True).override({"window": 8, "horizon": 2, "hidden_size": 8, "num_layers": 1, "epochs": 1})
+    spec = generated.spec().override({"window": 8, "horizon": 2, "hidden_size": 8, "num_layers": 1, "epochs": 1})
     case, question = ask("generated", "wave", {"value": wave(0, 300)}, spec)
     found = ours(case, question)
     assert 0 <= found.share <= 1

@@ -78,6 +78,11 @@ def test_rows_are_in_the_order_of_time_and_stamps_are_utc(data: Path) -> None:
 
 @pytest.mark.parametrize("one", SETS, ids=lambda one: one.name)
 def test_each_set_asks_for_a_spec_of_its_target_with_the_seed_given(one) -> None:  # type: ignore[no-untyped-def]
-    assert one.spec(alone=True, seed=3).inputs == (one.target,)
-    assert one.spec(alone=False, seed=3).inputs == (one.target, *one.covariates)
-    assert one.spec(alone=True, seed=3).seed == 3
+    assert one.spec(seed=3).inputs == (one.target,)
+    assert one.spec(seed=3).seed == 3
+    channels = (one.target, *one.covariates, *one.known_ahead)
+    whole = {name: (np.arange(4), np.ones(4)) for name in channels}
+    assert one.spec(whole).inputs == channels
+    assert one.spec(whole).future_covariates == one.known_ahead
+    torn = whole | {name: (np.arange(4), np.array([1.0, np.nan, np.nan, 1.0])) for name in channels[1:]}
+    assert one.spec(torn).inputs == (one.target,)
