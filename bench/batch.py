@@ -63,18 +63,18 @@ def main() -> None:
     options = _options()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with ground() as here:
-        costs = _accepted(here, options.accepted)
+        accepted = _accepted(here, options.accepted)
         shop = open_workshop(replace(here.house.runtime, settings=replace(here.house.runtime.settings, model_dir=here.folder / "models")))
         changes = {"window": options.window, "hidden_size": options.hidden, "network": options.network, "epochs": 2}
         spec = recipe("device-metric", shop.runtime.recipes).resolve(CHANNEL, {}, changes)
         names = furnish(shop.sessions, here.me.tenant_id, shop.settings.model_dir, options.entities, spec)
-        costs += _pass(shop, options.entities)
+        costs = _pass(shop, options.entities)
         costs += [_queue(shop, Asker(here.me.tenant_id), names, size) for size in options.cohorts]
         shop = _elsewhere(here, shop)
         costs += [_queue(shop, Asker(here.me.tenant_id), names, size, "source") for size in options.cohorts]
     heads = ["what", "items", "seconds", "items/s", "CPU ms an item", "memory grew by, MB"]
-    print(markdown(heads, [_row(cost) for cost in costs]))
-    for one, other in zip(costs[2::2], costs[3::2], strict=True):
+    print(markdown(heads, [_row(cost) for cost in (*accepted, *costs)]))
+    for one, other in zip(costs[::2], costs[1::2], strict=True):
         print(f"{other.name}: {one.seconds / other.seconds:.1f}× by the clock, {one.cpu_seconds / other.cpu_seconds:.1f}× in CPU time")
 
 
