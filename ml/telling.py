@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,7 +34,8 @@ class Point:
     upper: float
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "at": stamp(self.at)}
+        # By name: `asdict` takes six times as long, and a night has a hundred thousand points.
+        return {"at": stamp(self.at), "value": self.value, "lower": self.lower, "upper": self.upper}
 
 
 @dataclass(frozen=True, slots=True)
