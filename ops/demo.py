@@ -50,6 +50,8 @@ def demo_command(data: Path | None, output: Path, once: bool) -> None:
         if not once and sys.stdin.isatty():
             console.print("\nIt keeps running for you to try. Ctrl-C stops it and cleans up.")
             _until_interrupted()
+        elif not once:
+            console.print("\nIt stops now, for this is no terminal in which to press Ctrl-C: start it in one to try it by hand.")
 
 
 @contextmanager

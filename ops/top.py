@@ -151,17 +151,19 @@ def drawn(seen: Sight, rows: int) -> RenderableType:
     if seen.queues:
         parts += [
             Text(),
-            fitting([_queue_line(each) for each in seen.queues], whole=("queue",), numbers=("waiting", "running", "workers", "oldest")),
+            fitting([_queue_line(each) for each in seen.queues], whole=("queue",), numbers=("waiting", "running", "busy", "oldest")),
         ]
     lines = [_job_line(each) for each in seen.jobs[:rows]]
-    parts += [Text(), fitting(lines, whole=("state", "done"), numbers=("ran",)) if lines else Text("No job moves.")]
+    parts += [Text(), fitting(lines, whole=("id", "state", "done"), numbers=("ran",)) if lines else Text("No job moves.")]
     left = len(seen.jobs) - len(lines)
     return Group(*parts, *([Text(f"and {left} more: `fleetcast jobs ls`", style="dim")] if left else []))
 
 
 def _queue_line(queue: Mapping[str, Any]) -> dict[str, str]:
     oldest = "–" if queue["oldest_s"] is None else short(queue["oldest_s"])
-    return {"queue": queue["queue"], "oldest": oldest} | {name: str(queue[name]) for name in ("waiting", "running", "workers")}
+    # `workers` are those that hold a job: one that waits for work is none of them.
+    numbers = {"waiting": queue["waiting"], "running": queue["running"], "busy": queue["workers"]}
+    return {"queue": queue["queue"], "oldest": oldest} | {name: str(number) for name, number in numbers.items()}
 
 
 def _job_line(job: Mapping[str, Any]) -> dict[str, str]:

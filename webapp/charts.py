@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db import anomalies, forecasts, series
+from db import anomalies, forecasts, registry, series
 from db.models import Entity, Forecast, Json
 from db.series import Bounds
 from webapp.problems import Refusal, fault, invalid
@@ -28,7 +28,7 @@ def chart(session: Session, entity: Entity, channel: str, span: str | None) -> J
     """
     found = series.bounds(session, entity.id, channel)
     if found is None:
-        raise no_channel(entity, channel)
+        return _elsewhere(session, entity, channel)
     span = span if span in SPANS else _enough(found)
     told = {"entity": entity.name, "channel": channel, "unit": found.unit, "span": span}
     if found.first is None or found.last is None:
@@ -45,6 +45,14 @@ def chart(session: Session, entity: Entity, channel: str, span: str | None) -> J
         "forecast": _ahead(forecasts.newest(session, entity.tenant_id, entity.id, channel)),
         "anomalies": _marks(session, entity, since, until),
     }
+
+
+def _elsewhere(session: Session, entity: Entity, channel: str) -> Json:
+    """Of a channel whose rows lie in somebody else's database only the forecast is here."""
+    if not registry.models(session, entity.tenant_id, entity=entity.name, name=channel, kind="forecast", limit=1):
+        raise no_channel(entity, channel)
+    ahead = _ahead(forecasts.newest(session, entity.tenant_id, entity.id, channel))
+    return {"entity": entity.name, "channel": channel, "unit": None, "span": "all", "rows": 0, "forecast": ahead}
 
 
 def no_channel(entity: Entity, channel: str) -> Refusal:

@@ -20,21 +20,25 @@ Told = dict[str, Any]
 def portrait(session: Session, entity: Entity, channel: str | None) -> Told:
     """What there is to see of the entity besides the picture of the channel: that channel's forecasters, and its detectors, in full.
 
-    Without a channel, of the first that is forecast. Raises Refusal for one that it does not have.
+    Without a channel, of the first that is forecast. Raises Refusal for one that it does not have. A channel that a source holds is one
+    that a model forecasts.
     """
-    names = [each.name for each in entities.channels(session, entity.id)]
+    stored = [each.name for each in entities.channels(session, entity.id)]
     found = registry.models(session, entity.tenant_id, entity=entity.name, limit=MODELS)
     heads = registry.heads(session, found)
     lineages = [model for model in found if model.id in heads]  # the others left a moment ago
     forecast = {_target(model, heads[model.id]) for model in lineages if model.kind == "forecast"}
+    names = stored + sorted(forecast - set(stored))
     shown = channel or next(iter([name for name in names if name in forecast] or names), None)
     if shown is not None and shown not in names:
         raise no_channel(entity, shown)
     forecasters = [model for model in lineages if model.kind == "forecast" and _target(model, heads[model.id]) == shown]
+    sources = [latest.source for model in forecasters if (latest := heads[model.id].latest) and shown not in stored]
     full = forecasters + [model for model in lineages if model.kind != "forecast"]
     return {
         "channels": names,
         "channel": shown,
+        "source": next(iter(sources), None),
         "forecast": forecast,
         "models": [_model(session, model, heads[model.id]) for model in full],
         "judged": [model.name for model in forecasters],

@@ -58,14 +58,15 @@ function series(told) {
 
 function sentence(told) {
   const {observed, forecast} = told;
-  if (!told.rows) return `No observations of ${told.channel}.`;
+  const ahead = forecast && `Forecast by ${forecast.version} to ${moment(forecast.at.at(-1))}: ${figure(forecast.value.at(-1))}${unit(told)}, in its ${Math.round(100 * forecast.level)} % band ${figure(forecast.lower.at(-1))} to ${figure(forecast.upper.at(-1))}.`;
+  if (!told.rows) return `No observations of ${told.channel} are kept here. ${ahead || "No forecast was made yet."}`;
   const [first, last] = told.between.map(moment);
   const range = `${figure(Math.min(...observed.low))} to ${figure(Math.max(...observed.high))}${unit(told)}`;
-  const words = [`${told.rows.toLocaleString("en")} observations of ${told.channel} from ${first} to ${last} UTC, ${range}.`];
+  const words = [`${told.rows.toLocaleString("en")} observation${told.rows === 1 ? "" : "s"} of ${told.channel} from ${first} to ${last} UTC, ${range}.`];
   if (told.bucket_s) words.push("Each point is the mean of a stretch, in a band from its least to its greatest value.");
   if (told.past.at.length) words.push("Dashed: what had last been forecast for each moment.");
   if (forecast) {
-    words.push(`Forecast by ${forecast.version} to ${moment(forecast.at.at(-1))}: ${figure(forecast.value.at(-1))}${unit(told)}, in its ${Math.round(100 * forecast.level)} % band ${figure(forecast.lower.at(-1))} to ${figure(forecast.upper.at(-1))}.`);
+    words.push(ahead);
     if (Date.parse(forecast.data_until) / 1e3 < told.between[1]) words.push("It was made before the newest observations.");
   } else words.push("No forecast was made yet.");
   if (told.anomalies.length) words.push(told.anomalies.length === 1 ? "1 anomaly, circled." : `${told.anomalies.length} anomalies, circled.`);

@@ -316,6 +316,21 @@ def test_a_batch_counts_its_items(ready: Caller, enter: Callable[..., Client]) -
     assert "1 total" in client.get(f"/jobs/{job}").text
 
 
+def test_what_a_source_holds_is_seen_by_its_models_and_its_forecast(house: House, trained: Caller, enter: Callable[..., Client]) -> None:
+    house.forecast(trained, trained.post("/predict", {"entity": "u", "target": "rhr"}).json["id"])
+    with house.runtime.sessions.begin() as session:  # as where no row was ever sent here
+        session.execute(text("DELETE FROM channels WHERE name = 'rhr'"))
+        session.execute(text("UPDATE versions SET source = 'plants'"))
+    client = enter(trained)
+    page = client.get("/entities/u").text
+    assert "no observations yet" not in page
+    assert "The rows of rhr are read from the source plants" in page
+    assert "Model rhr" in page
+    told = client.get("/charts/u?channel=rhr").json
+    assert (told["rows"], told["span"], len(told["forecast"]["at"])) == (0, "all", 7)
+    assert client.get("/charts/u?channel=none").status_code == 422
+
+
 # The numbers of a picture.
 
 
