@@ -65,8 +65,8 @@ def origins_of(case: Case, part: slice) -> Origins:
 
 def judged_of(case: Case, part: slice) -> Origins:
     """The origins of a part that forecasts are judged by: all, or of thousands so many that each row is still forecast from three."""
-    found, held = origins_of(case, part), case.parts.test.stop - case.parts.stop.start
-    apart = max(1.0, min(held // JUDGED, case.spec.horizon / 3) - 1 + GOLDEN)
+    found, held = (origins_of(case, rows) for rows in (part, slice(case.parts.stop.start, case.parts.test.stop)))
+    apart = max(1.0, min(len(held) // JUDGED, case.spec.horizon / 3) - 1 + GOLDEN)
     kept = np.floor(found.rows / apart) != np.floor((found.rows - 1) / apart)
     return Origins(found.rows[kept], found.counted[kept])
 

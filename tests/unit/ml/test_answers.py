@@ -23,6 +23,15 @@ def test_few_origins_and_few_steps_are_judged_by_all(rows: int, horizon: int) ->
     assert judged_of(case, held).rows.tolist() == origins_of(case, held).rows.tolist()
 
 
+def test_a_long_hole_leaves_none_out_where_few_can_be_forecast() -> None:
+    (stamps, values) = series.seasonal(9_000)["value"]
+    holed = np.where((np.arange(9_000) > 3_000) & (np.arange(9_000) < 8_000), np.nan, values)
+    case = prepare("one", {"value": (stamps, holed)}, HOURLY.override({"horizon": 12}))
+    held = slice(case.parts.stop.start, case.parts.test.stop)
+    assert held.stop - held.start > 5_000, "rows of the grid, most of them in the hole"
+    assert judged_of(case, held).rows.tolist() == origins_of(case, held).rows.tolist()
+
+
 @pytest.mark.parametrize(("rows", "horizon"), [(9_000, 12), (18_000, 24), (60_000, 168), (20_000, 7)])
 def test_of_thousands_each_row_is_still_forecast_from_several(rows: int, horizon: int) -> None:
     case, held = held_of(rows, horizon)
