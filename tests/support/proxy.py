@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-#: Looks at what a client sends. Once it says yes, the client hears nothing more: the bytes go on to the server, its answer is dropped.
+#: Looks at what a client sends. Once it says yes, the client hears nothing more: the bytes go on to the server, and the connection breaks
+#: when its answer is there, so that what was asked has happened.
 Sees = Callable[[bytes], bool]
 
 
@@ -33,10 +34,11 @@ class Proxy:
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._server)
-                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
-                threading.Thread(target=_pump, args=(server, client), daemon=True).start()
+                cut = threading.Event()
+                threading.Thread(target=self._forward, args=(client, server, cut), daemon=True).start()
+                threading.Thread(target=_pump, args=(server, client, cut), daemon=True).start()
 
-    def _forward(self, client: socket.socket, server: socket.socket) -> None:
+    def _forward(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
         with suppress(OSError):
             while said := client.recv(65_536):
                 if self.drop is not None and self.drop(said):
@@ -44,17 +46,18 @@ class Proxy:
                     break
                 if self.cut_answer_to is not None and self.cut_answer_to(said):
                     self.cuts += 1
-                    client.shutdown(socket.SHUT_RDWR)
+                    cut.set()
                 server.sendall(said)
         with suppress(OSError):
             server.shutdown(socket.SHUT_WR)
             client.shutdown(socket.SHUT_RDWR)
 
 
-def _pump(server: socket.socket, client: socket.socket) -> None:
+def _pump(server: socket.socket, client: socket.socket, cut: threading.Event) -> None:
     with suppress(OSError), server, client:
-        while said := server.recv(65_536):
+        while (said := server.recv(65_536)) and not cut.is_set():
             client.sendall(said)
+        client.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
