@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -22,7 +21,7 @@ from ml.requirement import Requirement
 from ml.spec import SHAPE, ModelSpec
 from tasks.jobs import BacktestJob, BaseRef, PretrainJob, TrainJob
 from tasks.orders import BASE, FEWEST, BacktestOrder, BaseOrder, PretrainOrder, TrainOrder
-from tasks.readiness import Readiness, presumed, readiness, resolved
+from tasks.readiness import Readiness, presumed, readiness, require_channel, resolved
 from tasks.runtime import Runtime
 from tasks.sources import Place, is_outside, reach
 
@@ -48,15 +47,21 @@ def training(
     """
     preset = recipe(order.recipe, runtime.recipes)
     base, overrides = _based(session, tenant_id, preset, order)
-    ready = _ready(reach(), preset, order.target, overrides, order.look_back_hours)
+    ready = _ready(reach(), entity, preset, order.target, overrides, order.look_back_hours)
     _require_as_many(ready.spec, base)
     return _job(entity, order, ready.spec, ready.look_back_hours, base), ready
 
 
-def _ready(where: Place | Config, preset: Recipe, target: str | None, overrides: Mapping[str, Any], hours: float | None) -> Readiness:
-    """Measured, or left for a worker to measure."""
-    measure = partial(presumed, where) if isinstance(where, Config) else partial(readiness, where)
-    return measure(preset, target, overrides, hours)
+def _ready(
+    where: Place | Config, entity: str, preset: Recipe, target: str | None, overrides: Mapping[str, Any], hours: float | None
+) -> Readiness:
+    """Measured, or left for a worker to measure. Raises SpecInvalid for a target that the entity does not have."""
+    if isinstance(where, Config):
+        return presumed(where, preset, target, overrides, hours)
+    ready = readiness(where, preset, target, overrides, hours)
+    if not ready.met:  # the target of one that is has rows
+        require_channel(entity, target, where.channels())
+    return ready
 
 
 def trainings(
@@ -107,7 +112,7 @@ def backtesting(session: Session, runtime: Runtime, tenant_id: str, entity: Know
     if order.recipe is None:
         return _of_version(session, runtime, tenant_id, entity, order)
     where = reach(session, runtime, tenant_id, entity, order.source)
-    ready = _ready(where, recipe(order.recipe, runtime.recipes), order.target, order.overrides, order.look_back_hours)
+    ready = _ready(where, entity.name, recipe(order.recipe, runtime.recipes), order.target, order.overrides, order.look_back_hours)
     steps, folds = order.folds * len(ready.spec.targets) * ready.spec.horizon, order.folds
     if steps > MOST_STEPS:
         raise SpecInvalid(

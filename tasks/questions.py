@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db import forecasts, ledger, registry
-from db.errors import NotFound
+from db import entities, forecasts, ledger, registry
+from db.errors import NoActiveVersion, NotFound
 from db.models import Entity, Job, Json, Version
 from ml.errors import SpecInvalid
 from tasks.jobs import Ahead, PredictJob, WhatIfJob, digest
+from tasks.readiness import require_channel
 from tasks.runtime import Runtime
 from tasks.sources import origin, require
 
@@ -62,7 +63,7 @@ def keeps(future: Ahead | None, source: str | None, own: str | None) -> bool:
 def resolve(session: Session, runtime: Runtime, tenant_id: str, job: PredictJob | WhatIfJob) -> Question:
     """Fill in what is left open from the version that would answer. Raises NotFound, NoActiveVersion, SpecInvalid."""
     entity, target, semver, horizon, level, future = job.entity, job.target, job.version, job.horizon, job.level, job.future
-    answering = registry.answering(session, tenant_id, entity, target, semver, horizon=horizon, level=level)
+    answering = _answering(session, tenant_id, job)
     source = job.source or answering.source
     require(session, runtime, tenant_id, source)
     longest = answering.spec["horizon"]
@@ -74,6 +75,17 @@ def resolve(session: Session, runtime: Runtime, tenant_id: str, job: PredictJob 
     certain = level if level is not None else answering.spec["level"]
     sink = job.sink if isinstance(job, PredictJob) else None
     return Question(tenant_id, entity, answering, target, steps, certain, semver, future, source, sink)
+
+
+def _answering(session: Session, tenant_id: str, job: PredictJob | WhatIfJob) -> registry.Answering:
+    """Raises SpecInvalid where there is no model and no channel either that one could be trained of."""
+    try:
+        return registry.answering(session, tenant_id, job.entity, job.target, job.version, horizon=job.horizon, level=job.level)
+    except NoActiveVersion:
+        entity = entities.get(session, tenant_id, job.entity)
+        if registry.find_model(session, tenant_id, entity.id, job.target) is None:  # a model may have another name than its target
+            require_channel(entity.name, job.target, [channel.name for channel in entities.channels(session, entity.id)])
+        raise
 
 
 def _require_known_ahead(answering: registry.Answering, future: Ahead, steps: int) -> None:

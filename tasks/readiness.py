@@ -12,12 +12,15 @@ from sqlalchemy.orm import Session
 from db import observations
 from db.entities import Known
 from db.sources.configs import Config
-from ml.errors import InsufficientData
+from ml.errors import InsufficientData, SpecInvalid
 from ml.readiness import Coverage, assess
 from ml.recipes import Recipe
 from ml.requirement import Requirement
 from ml.spec import ModelSpec
 from tasks.sources import Place
+
+#: Channels that a refusal names: an entity may have a thousand.
+LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +31,23 @@ class Readiness:
     requirements: list[Requirement]
     #: Hours before the newest row that a training reads; None reads all.
     look_back_hours: float | None
-    #: Where a source was searched that holds not one row; None where there are some.
+    #: What the requirements do not say: where a source was searched that holds not one row, or which channels there are where a target is
+    #: none of them.
     sought: str | None = None
+
+    @property
+    def met(self) -> bool:
+        return all(requirement.met for requirement in self.requirements)
 
     def told(self, entity: str, recipe: str) -> dict[str, Any]:
         """As clients read it."""
         needs = [requirement.as_dict() for requirement in self.requirements]
         about = {"entity": entity, "recipe": recipe, "target": self.spec.targets[0]}
-        return about | {"ready": all(requirement.met for requirement in self.requirements), "requirements": needs}
+        return about | {"ready": self.met, "requirements": needs}
 
     def require(self) -> None:
         """Raises InsufficientData when a requirement is unmet."""
-        if not all(requirement.met for requirement in self.requirements):
+        if not self.met:
             raise InsufficientData(self.requirements, self.look_back_hours, self.sought)
 
 
@@ -48,11 +56,18 @@ def readiness(place: Place, preset: Recipe, target: str | None, overrides: Mappi
     held = _coverage(place)
     spec = preset.resolve(target, held, overrides)
     hours = look_back_hours if look_back_hours is not None else preset.look_back_hours
-    return Readiness(spec, _measure(place, preset, spec, hours, held), hours, None if held else place.sought())
+    return Readiness(spec, _measure(place, preset, spec, hours, held), hours, _sought(place, spec, held))
+
+
+def require_channel(entity: str, target: str | None, there: Sequence[str]) -> None:
+    """Raises SpecInvalid for a target that a client named and that is no channel of an entity which has others: more rows mend no name."""
+    if target is not None and there and target not in there:
+        raise SpecInvalid("target", target, f"{entity} has no such channel; it has: {_listed(there)}")
 
 
 def presumed(source: Config, preset: Recipe, target: str | None, overrides: Mapping[str, Any], look_back_hours: float | None) -> Readiness:
     """The same unmeasured, by the channels that the source says it has: a worker measures when it takes the training up."""
+    require_channel(f"source {source.name}", target, list(source.channels))
     spec = preset.resolve(target, dict.fromkeys(source.channels, Coverage(1, 1)), overrides)
     return Readiness(spec, [], look_back_hours if look_back_hours is not None else preset.look_back_hours)
 
@@ -70,13 +85,24 @@ def resolved(
 def measured(place: Place, preset: Recipe, spec: ModelSpec, look_back_hours: float | None) -> Readiness:
     """The same for a spec already resolved: what a worker asks before it trains."""
     held = _coverage(place)
-    return Readiness(spec, _measure(place, preset, spec, look_back_hours, held), look_back_hours, None if held else place.sought())
+    return Readiness(spec, _measure(place, preset, spec, look_back_hours, held), look_back_hours, _sought(place, spec, held))
 
 
 def since(newest: Iterable[datetime | None], look_back_hours: float | None) -> datetime | None:
     """Where a look-back begins: so many hours before the newest row of the targets, not before now, so that old series train too."""
     known = [moment for moment in newest if moment is not None]
     return max(known) - timedelta(hours=look_back_hours) if known and look_back_hours is not None else None
+
+
+def _sought(place: Place, spec: ModelSpec, held: Mapping[str, Coverage]) -> str | None:
+    if not held:
+        return place.sought()
+    missing = [target for target in spec.targets if target not in held]
+    return f"There is no row of {', '.join(missing)}, but of: {_listed(sorted(held))}." if missing else None
+
+
+def _listed(channels: Sequence[str]) -> str:
+    return ", ".join(channels[:LISTED]) + (f" and {len(channels) - LISTED} more" if len(channels) > LISTED else "")
 
 
 def _measure(place: Place, preset: Recipe, spec: ModelSpec, hours: float | None, held: Mapping[str, Coverage]) -> list[Requirement]:

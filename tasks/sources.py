@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from db import observations, tenants
+from db import entities, observations, tenants
 from db.entities import Known
 from db.models import Entity
 from db.observations import Coverage
@@ -30,6 +30,10 @@ class Store:
 
     def newest(self, channels: Collection[str]) -> datetime | None:
         return observations.newest(self.session, self.entity_id, channels)
+
+    def channels(self) -> list[str]:
+        """All that the entity has, also those that have no row yet."""
+        return [channel.name for channel in entities.channels(self.session, self.entity_id)]
 
     def sought(self) -> str | None:
         return None
@@ -59,6 +63,9 @@ class Outside:
 
     def newest(self, channels: Collection[str]) -> datetime | None:
         return max((held.last for held in self.coverage(channels).values() if held.last is not None), default=None)
+
+    def channels(self) -> list[str]:
+        return sorted(self.coverage())
 
     def sought(self) -> str | None:
         return f"Source {self.config.name} was asked for: {self.source.sought(self.whom)}."

@@ -102,6 +102,19 @@ def test_nothing_trained(ready: Caller) -> None:
     assert (unknown.status_code, unknown.json["code"]) == (404, "entity_not_found")
 
 
+def test_a_forecast_of_a_channel_that_the_entity_does_not_have_names_those_it_has(ready: Caller) -> None:
+    for path, body in (("/predict", PREDICT), ("/predict/what-if", WHAT_IF)):
+        answer = ready.post(path, body | {"target": "rhrr"})
+        assert (answer.status_code, answer.json["code"]) == (422, "validation_failed")
+        assert answer.json["errors"] == [{"pointer": "/target", "code": "out_of_bounds", "detail": "u has no such channel; it has: rhr"}]
+
+
+def test_a_model_that_serves_nothing_yet_is_not_taken_for_a_channel(ready: Caller) -> None:
+    job = ready.post("/models/train", {"entity": "u", "recipe": "health-daily", "model": "calm"})
+    assert job.status_code == 202
+    assert ready.post("/predict", PREDICT | {"target": "calm"}).json["code"] == "no_active_version"
+
+
 def test_a_pinned_version(house: House, trained: Caller) -> None:
     assert trained.post("/predict", PREDICT | {"version": "1.0.0"}).json["spec"]["version"] == "1.0.0"
     answer = trained.post("/predict", PREDICT | {"version": "2.0.0"})

@@ -115,6 +115,16 @@ def test_what_is_wrong_with_the_question_needs_no_worker(me: Caller) -> None:
     assert me.get("/jobs").json["data"] == []
 
 
+@pytest.mark.parametrize(("source", "who"), [("follower", "room"), ("lake", "source lake")])
+def test_a_target_that_a_source_does_not_have_is_a_field_to_mend(me: Caller, source: str, who: str) -> None:
+    answer = me.post("/models/train", {"entity": "room", "recipe": "device-metric", "target": "temprature", "source": source})
+    assert (answer.status_code, answer.json["code"]) == (422, "validation_failed")
+    [fault] = answer.json["errors"]
+    assert fault["pointer"] == "/target"
+    assert fault["detail"].startswith(f"{who} has no such channel; it has: ")
+    assert {"temperature", "humidity"} <= set(fault["detail"].partition("it has: ")[2].split(", "))
+
+
 def test_a_detector_and_a_backtest_of_files_are_accepted_for_a_worker_to_measure(trained: Caller) -> None:
     watched = trained.post("/anomalies/train", {"entity": "shore", "channels": ["temperature"], "source": "lake"})
     assert (watched.status_code, watched.json["spec"]["spec"]["channels"]) == (202, ["temperature"])

@@ -111,6 +111,25 @@ def test_too_little_data_is_refused_with_every_requirement(house: House, me: Cal
     assert jobs_held(house) == 0
 
 
+@pytest.mark.parametrize("recipe", ["health-daily", "device-metric"])
+def test_a_target_that_the_entity_does_not_have_is_a_field_to_mend_and_no_lack_of_rows(house: House, ready: Caller, recipe: str) -> None:
+    answer = ready.post("/models/train", {"entity": "u", "recipe": recipe, "target": "rhrr"})
+    assert (answer.status_code, answer.json["code"]) == (422, "validation_failed")
+    assert answer.json["errors"] == [{"pointer": "/target", "code": "out_of_bounds", "detail": "u has no such channel; it has: rhr"}]
+    assert "'rhrr'" in answer.json["detail"]
+    assert jobs_held(house) == 0
+
+
+def test_a_channel_that_was_declared_lacks_rows_and_one_that_only_the_recipe_names_is_told_beside_those_there_are(ready: Caller) -> None:
+    ready.put("/entities/u", {"channels": [{"name": "rhr"}, {"name": "hrv"}]})
+    declared = ready.post("/models/train", TRAIN | {"target": "hrv"})
+    assert (declared.status_code, declared.json["code"]) == (422, "insufficient_data")
+    assert declared.json["detail"].endswith("There is no row of hrv, but of: rhr.")
+    by_recipe = ready.post("/models/train", {"entity": "u", "recipe": "pv-power"})
+    assert (by_recipe.status_code, by_recipe.json["code"]) == (422, "insufficient_data")
+    assert by_recipe.json["detail"].endswith("There is no row of P, but of: rhr.")
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
