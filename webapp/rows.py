@@ -19,6 +19,8 @@ REMEMBERED = 10_000
 LONG = {"at", "channel", "value"}
 #: The member that says whose a row is.
 ENTITY = "entity"
+#: As the other schemas say it.
+MISSING = "Missing data for required field."
 
 
 class Owned(NamedTuple):
@@ -60,6 +62,8 @@ def long(where: Where, row: Any, whose: Whose) -> Iterator[Told]:
     """One value."""
     try:
         entity, told = whose(where, row) if isinstance(row, dict) else ("", {})
+        if len(missing := LONG - told.keys()) == 1 and told.keys() < LONG:
+            raise Wrong((*where, *missing), "required", MISSING)
         if told.keys() != LONG:
             raise Wrong(where, "wrong_type", "Not an object of at, channel and value.")
         channel, at = _channel((*where, "channel"), told["channel"]), _at((*where, "at"), told["at"])
@@ -75,7 +79,9 @@ def wide(where: Where, row: Any, whose: Whose) -> Iterator[Told]:
         return
     try:
         entity, told = whose(where, row)
-        at = _at((*where, "at"), told.get("at"))
+        if "at" not in told:
+            raise Wrong((*where, "at"), "required", MISSING)
+        at = _at((*where, "at"), told["at"])
     except Wrong as wrong:
         yield wrong.fault
         return

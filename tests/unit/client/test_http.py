@@ -171,6 +171,15 @@ def test_a_problem_is_told_with_all_that_it_carries() -> None:
     assert "/spec/epochs: 0 is below 1." in str(found)
 
 
+@pytest.mark.usefixtures("pauses")
+def test_a_fault_that_the_detail_says_already_is_told_once() -> None:
+    faults = [{"pointer": f"/spec/{name}", "code": "out_of_bounds", "detail": f"{name} is below 1."} for name in ("epochs", "window")]
+    wire = Wire(refused("validation_failed", detail="/spec/epochs: epochs is below 1.", errors=faults))
+    with wire.client() as client, pytest.raises(InvalidRequest) as told:
+        train(client)
+    assert [str(told.value).count(fault["detail"]) for fault in faults] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(404, "NotFound"), (409, "Conflict"), (418, "InvalidRequest"), (503, "Unavailable"), (500, "ServiceFault")]
 )

@@ -70,7 +70,8 @@ def test_every_shape_means_the_same(mimetype: str, body: Any) -> None:
         (JSON, {"observations": [{"channel": "a\0", "at": AT, "value": 1}]}, "/observations/0/channel"),
         (JSON, {"observations": [{"channel": "\ud800", "at": AT, "value": 1}]}, "/observations/0/channel"),
         (JSON, {"observations": [{"channel": ["rhr"], "at": AT, "value": 1}]}, "/observations/0/channel"),
-        (JSON, {"observations": [{"channel": "rhr", "at": AT}]}, "/observations/0"),
+        (JSON, {"observations": [{"channel": "rhr", "at": AT}]}, "/observations/0/value"),
+        (JSON, {"observations": [{"channel": "rhr"}]}, "/observations/0"),
         (JSON, {"observations": [{"channel": "rhr", "at": AT, "value": 1, "unit": "bpm"}]}, "/observations/0"),
         (JSON, {"observations": [7]}, "/observations/0"),
         (JSON, {"rows": [{"at": AT, "a/b~c": "x"}]}, "/rows/0/a~1b~0c"),
@@ -96,6 +97,20 @@ def test_one_row_that_cannot_be_taken(mimetype: str, body: Any, pointer: str) ->
     found, about = told(mimetype, body)
     assert found == []
     assert [f["pointer"] for f in about.faults] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("mimetype", "body", "pointer"),
+    [
+        (JSON, {"observations": [{"channel": "rhr", "value": 58}]}, "/observations/0/at"),
+        (JSON, {"rows": [{"rhr": 58}]}, "/rows/0/at"),
+        (LINES, '{"channel":"rhr","value":58}', "/line/1/at"),
+        (LINES, '{"rhr":58}', "/line/1/at"),
+    ],
+)
+def test_a_row_without_a_moment_is_told_that_it_is_missing(mimetype: str, body: Any, pointer: str) -> None:
+    _, about = told(mimetype, body)
+    assert about.faults == [{"pointer": pointer, "code": "required", "detail": "Missing data for required field."}]
 
 
 def test_the_good_rows_are_taken_and_faults_are_listed_up_to_a_limit() -> None:
