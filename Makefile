@@ -69,7 +69,7 @@ bench-celery: .venv/dev ## Count what plain Celery on Redis loses when its worke
 	$(PY) -m bench.celery_loss $(BENCH)
 
 clean: ## Remove the installation and caches
-	rm -rf .venv .venv-rivals build client/build .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output *.egg-info client/*.egg-info
+	rm -rf .venv .venv-rivals build client/build .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output guide-output *.egg-info client/*.egg-info
 
 .venv/python: constraints.txt
 	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer with venv is needed; name it with PYTHON=…"; exit 1; }
