@@ -28,4 +28,4 @@ class Requirement:
             return f"{self.have:.0%} of the days have {channel}, {self.need:.0%} are needed"
         if self.unit == "entity":
             return f"{self.have:g} of {self.need:g} entities that can be learned from"
-        return f"{self.have:g} of {self.need:g} {self.unit}s of {channel}"
+        return f"{self.have:g} of {self.need:g} {self.unit}{'s' if self.need != 1 else ''} of {channel}"

@@ -19,7 +19,7 @@ from db.session import Sessions, make_engine, make_sessions
 from ops import children
 from ops.house import House, folder_option, place, read
 from ops.processes import command_line
-from ops.telling import as_json_option, tell_rows
+from ops.telling import as_json_option, counted, tell_rows
 from tasks.environment import load
 from tasks.settings import Settings
 
@@ -157,7 +157,7 @@ def _ledger(sessions: Sessions) -> Finding:
         waiting = sum(depth.queued for depth in ledger.queues(session))
     if broken:
         return Finding("ledger", False, f"broken invariants: {broken}; report this, it is a fault of the program")
-    return Finding("ledger", True, f"every invariant holds; {waiting} jobs wait")
+    return Finding("ledger", True, f"every invariant holds; {counted(waiting, 'job')} waiting")
 
 
 def _look(name: str, url: str, *, must_keep: bool) -> Finding:
@@ -175,15 +175,16 @@ def _look(name: str, url: str, *, must_keep: bool) -> Finding:
 
 
 def _disk(folder: Path) -> Finding:
-    """The folder of artefacts can be written to, and has room."""
+    """The folder of artefacts can be written to, and has room. Where it is not made yet, the one that it would be made in is looked at."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            free = shutil.disk_usage(folder).free
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
     except OSError as error:
         return Finding(
             "models", False, f"{folder} cannot be written: {error.strerror}; set MODEL_DIR, or give this user the right to write there"
         )
     if free < LEAST_FREE:
         return Finding("models", False, f"{folder} has {free / 2**20:.0f} MiB left, 500 are needed; make room, or set MODEL_DIR")
-    return Finding("models", True, f"{folder} is writable, {free / 2**30:.1f} GiB free")
+    can = "is writable" if there == folder else "is not there yet and can be made"
+    return Finding("models", True, f"{folder} {can}, {free / 2**30:.1f} GiB free")

@@ -16,7 +16,7 @@ from db.tenants import find_tenant
 from ops import files, frames
 from ops.frames import Reading
 from ops.house import database, folder_option
-from ops.telling import as_json_option, progress, tell
+from ops.telling import as_json_option, counted, progress, tell
 
 #: Rows of one transaction: large enough that COPY sets the pace, small enough that a broken import loses little.
 CHUNK = 50_000
@@ -55,7 +55,8 @@ def import_command(
                 _send(taken, file, reading, bar)
     channels = sorted(taken.channels)
     told = {"rows": taken.rows, "entities": len(taken.entities), "channels": channels}
-    sentence = f"{taken.rows:,} rows of {len(taken.entities):,} entities, channels {', '.join(channels)}."
+    whose = counted(len(taken.entities), "entity", "entities")
+    sentence = f"{counted(taken.rows, 'row')} of {whose}, {'channel' if len(channels) == 1 else 'channels'} {', '.join(channels)}."
     tell(told, sentence, as_json=as_json)
 
 
@@ -115,7 +116,7 @@ def _send(taken: _Taken, file: Path, reading: Reading, bar: Progress) -> None:
             whole += len(piece)
             bar.update(task, completed=whole)
     except files.FrameError as error:
-        raise click.ClickException(f"{error} {taken.rows:,} rows were taken in before that.") from error
+        raise click.ClickException(f"{error} Taken in before that: {counted(taken.rows, 'row')}.") from error
     bar.update(task, total=whole, completed=whole)
 
 

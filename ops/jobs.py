@@ -20,7 +20,7 @@ from ops import pages
 from ops.asking import asking
 from ops.durations import DURATION
 from ops.house import database, folder_option
-from ops.telling import NEXT, Group, Undone, as_json_option, put, tell_each
+from ops.telling import NEXT, Group, Undone, as_json_option, counted, put, tell_each
 from tasks import documents, problems, status, submit
 from tasks.jobs import QUEUES
 from tasks.placing import Asker
@@ -173,7 +173,7 @@ def _agreed(found: Sequence[tuple[Job, str]], *, yes: bool) -> tuple[str, ...]:
     if len(found) == MOST_RETRIED:
         click.echo(f"These are the newest {MOST_RETRIED}; say the same again for the next.", err=True)
     if not yes:
-        click.confirm(f"Retry {len(found)} jobs?", abort=True, err=True)
+        click.confirm(f"Retry {counted(len(found), 'job')}?", abort=True, err=True)
     return tuple(job.id for job, _ in reversed(found))
 
 

@@ -14,6 +14,9 @@ from ops.telling import Group, as_json_option, tell, tell_rows
 from tasks.environment import load
 from tasks.runtime import read_sinks
 
+#: What is said where there is none.
+NONE = "No sinks: SINKS_FILE names none. It is the path of a TOML file with a table [sinks.NAME] for each, which says `url` and `tenants`."
+
 
 @click.group(cls=Group)
 def sinks_command() -> None:
@@ -26,7 +29,7 @@ def ls(as_json: bool) -> None:
     """The sinks of SINKS_FILE. Nothing is opened."""
     found = [_told(sink) for sink in _sinks().values()]
     told = found if as_json else [{name: value or "any" for name, value in sink.items()} for sink in found]
-    tell_rows(told, "No sinks: SINKS_FILE names none.", as_json=as_json)
+    tell_rows(told, NONE, as_json=as_json)
 
 
 @sinks_command.command()
@@ -36,6 +39,8 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
     """Reach the sinks, and try every statement of a write on no rows. Ends with 1 when one would not take a forecast."""
     known = _sinks()
     sought = [_named(known, name) for name in names or known]
+    if not sought and not as_json:
+        click.echo(NONE)
     tried = {sink.name: _tried(sink) for sink in sought}
     for name, (well, told) in tried.items():
         if as_json:

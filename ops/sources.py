@@ -12,10 +12,12 @@ from db.observations import Coverage
 from db.sources.configs import Config
 from db.sources.opened import Sources
 from db.sources.source import Whom
-from ops.telling import Group, as_json_option, tell, tell_rows
+from ops.telling import Group, as_json_option, counted, tell, tell_rows
 from tasks.environment import load
 from tasks.runtime import open_sources
 
+#: What is said where there is none.
+NONE = "No sources: SOURCES_FILE names none. It is the path of a TOML file with a table [sources.NAME] for each, which says its `kind`."
 #: Entities that `check` names of a source when it is asked about none.
 SHOWN = 10
 
@@ -31,7 +33,7 @@ def list_sources(as_json: bool) -> None:
     """The sources and who may read them. None of them is asked."""
     line = _of_program if as_json else _of_person
     found = [line(name, config) for name, config in sorted(_sources().configs.items())]
-    tell_rows(found, "No sources: SOURCES_FILE names none.", as_json=as_json)
+    tell_rows(found, NONE, as_json=as_json)
 
 
 def _of_program(name: str, config: Config) -> dict[str, Any]:
@@ -66,9 +68,7 @@ def check(name: str, entity: str | None, tenant: str, as_json: bool) -> None:
 
 def _told(sources: Sources, name: str, entity: str | None, tenant: str) -> Iterator[str]:
     source, config = sources.open(name), sources.configs[name]
-    lag_s = source.health().lag_s
-    behind = "follows nothing that tells its lag" if lag_s is None else f"{lag_s:.0f} s behind (limit {config.lag_limit_s or 'none'})"
-    yield f"{name} answers; it {'is ' * (lag_s is not None)}{behind}."
+    yield f"{name} answers; {_lag(source.health().lag_s, config)}."
     if not config.serves(tenant):
         yield f"Jobs of {tenant} may not read it: tenants = {list(config.tenants)}."
     if entity is None:
@@ -77,13 +77,21 @@ def _told(sources: Sources, name: str, entity: str | None, tenant: str) -> Itera
         yield f"It has rows of {', '.join(found[:SHOWN]) or 'nobody'}{more}."
         return
     held = source.coverage(Whom(entity, tenant))
-    yield from (_counted(channel, coverage) for channel, coverage in sorted(held.items()))
+    yield from (_covered(channel, coverage) for channel, coverage in sorted(held.items()))
     if not held:
         raise SourceUnreadable(f"Not one row of {entity}: {source.sought(Whom(entity, tenant))}.")
 
 
-def _counted(channel: str, held: Coverage) -> str:
-    return f"{channel}: {held.rows:,} rows on {held.days:,} days, from {held.first:%Y-%m-%d %H:%M} to {held.last:%Y-%m-%d %H:%M} UTC."
+def _lag(lag_s: float | None, config: Config) -> str:
+    if lag_s is not None:
+        return f"it is {lag_s:.0f} s behind (limit {config.lag_limit_s or 'none'})"
+    unused = ", and lag_limit_s has no effect" if config.lag_limit_s else ""
+    return f"it is no replica, or tells no replication lag, so none is checked{unused}"
+
+
+def _covered(channel: str, held: Coverage) -> str:
+    span = f"from {held.first:%Y-%m-%d %H:%M} to {held.last:%Y-%m-%d %H:%M} UTC"
+    return f"{channel}: {counted(held.rows, 'row')} on {counted(held.days, 'day')}, {span}."
 
 
 def _sources() -> Sources:

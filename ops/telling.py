@@ -59,6 +59,11 @@ def advised(error: Exception) -> str:
     return f"{error} {following}".strip()
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def tell(told: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
     """One thing: as a sentence, or with all that there is to it."""
     click.echo(_json(told) if as_json else sentence)

@@ -103,6 +103,16 @@ def test_a_folder_of_models_that_cannot_be_written(fleetcast: Command, tmp_path:
     assert told["models"].endswith("set MODEL_DIR, or give this user the right to write there")
 
 
+def test_a_look_leaves_nothing_behind(fleetcast: Command, tmp_path: Path) -> None:
+    findings = found(fleetcast, tmp_path / "new", MODEL_DIR="deep/models")
+    assert findings["models"]["well"]
+    assert "deep/models is not there yet and can be made, " in findings["models"]["detail"]
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "models").mkdir()
+    assert "models is writable, " in found(fleetcast, tmp_path, MODEL_DIR="models")["models"]["detail"]
+    assert [*tmp_path.rglob("*")] == [tmp_path / "models"]
+
+
 def test_a_full_disk(fleetcast: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 98, 2 * 2**20))
     assert ill(fleetcast, tmp_path)["models"].endswith("has 2 MiB left, 500 are needed; make room, or set MODEL_DIR")

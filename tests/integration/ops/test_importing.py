@@ -51,6 +51,11 @@ def test_a_file_is_taken_in_and_can_be_taken_in_again(fleetcast: Command, sessio
         assert held(sessions) == ALL
 
 
+def test_one_row_is_told_as_one(fleetcast: Command, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("device,timestamp,cpu\na,2026-01-01,5\n")
+    assert fleetcast("import", str(tmp_path / "one.csv")).stdout == "1 row of 1 entity, channel cpu.\n"
+
+
 def test_a_long_file_goes_in_by_chunks(fleetcast: Command, sessions: Sessions, wide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "CHUNK", 64)
     pd.read_csv(wide).melt(["device", "timestamp"], var_name="channel").to_parquet(wide.with_name("long.parquet"))
@@ -140,7 +145,7 @@ def test_a_file_that_breaks_off_keeps_what_was_taken_and_can_be_sent_again(
     told = fleetcast("import", str(wide))
     assert told.exit_code == 1
     assert "'cpu' does not hold numbers" in told.output
-    assert "399 rows were taken in before that." in " ".join(told.output.split())
+    assert "Taken in before that: 399 rows." in " ".join(told.output.split())
     wide.write_text(text_)
     assert fleetcast("import", str(wide)).exit_code == 0
     assert held(sessions) == ALL

@@ -304,7 +304,7 @@ def test_many_are_not_retried_without_a_yes(fleetcast: Command, sessions: Sessio
     job_id = failed(sessions, desk.tenant(sessions))
     told = fleetcast("jobs", "retry", "--failed")
     assert told.exit_code == 1
-    assert "Retry 1 jobs?" in told.stderr
+    assert "Retry 1 job?" in told.stderr
     assert lines(fleetcast("jobs", "ls", "--json"))[0]["id"] == job_id, "no new job"
 
 

@@ -40,7 +40,7 @@ def test_the_list_asks_nobody_and_shows_no_secret(fleetcast: Command, file: str,
 def test_one_that_is_well_says_what_it_has(fleetcast: Command, file: str) -> None:
     some = fleetcast("sources", "check", "follower", SOURCES_FILE=file)
     assert some.output == (
-        "follower answers; it follows nothing that tells its lag.\n"
+        "follower answers; it is no replica, or tells no replication lag, so none is checked.\n"
         "It has rows of room-0, room-1, room-10, room-11, room-2, room-3, room-4, room-5, room-6, room-7 and more.\n"
     )
     one = fleetcast("sources", "check", "behind", "--entity", "room-3", SOURCES_FILE=file)

@@ -62,6 +62,14 @@ def test_the_list_says_whose_they_are(file: Path) -> None:
     assert "SINKS_FILE names none" in fleetcast("", "ls").output
 
 
+def test_a_check_of_none_says_so_and_how_one_is_named() -> None:
+    done = fleetcast("", "check")
+    assert done.exit_code == 0
+    assert "No sinks: SINKS_FILE names none." in done.output
+    assert "[sinks.NAME]" in done.output
+    assert fleetcast("", "check", "--json").output == ""
+
+
 @pytest.mark.parametrize("words", [("check", "nowhere"), ("ddl", "nowhere")])
 def test_an_unknown_one_is_answered_with_those_there_are(file: Path, words: tuple[str, ...]) -> None:
     done = fleetcast(file, *words)

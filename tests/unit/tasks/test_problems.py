@@ -45,6 +45,7 @@ def test_what_the_memory_refuses_has_its_code(error: StoreError, code: str, stat
 
 
 def test_a_problem_carries_the_numbers_of_its_error() -> None:
+    assert str(Requirement("rhr.rows_to_forecast", 0, 1, "row", False)) == "0 of 1 row of rhr"
     found = of(InsufficientData([Requirement("rhr.days", 12, 30, "day", False, "2026-12-08")]))
     assert found["detail"] == "12 of 30 days of rhr."
     assert found["requirements"] == [{"name": "rhr.days", "have": 12, "need": 30, "unit": "day", "met": False, "eta": "2026-12-08"}]
