@@ -60,6 +60,8 @@ class Supervisor:
     def _live(self, ready: Callable[[House], None]) -> None:
         settings = self._settled()
         house = describe(settings, self._open_database(settings), self._folder)
+        for line in gave_way(self._given, house):
+            self._say(line)
         self._say("Starting API, dispatcher, workers and Flower …")
         self._children.start_all(settings)
         self._await_api(house.url)
@@ -157,6 +159,16 @@ def describe(settings: Settings, key: str, folder: Path) -> House:
         folder=str(folder),
         pids={},
     )
+
+
+def gave_way(wished: Settings, house: House) -> list[str]:
+    """What is to be said of ports that somebody else has: who listens elsewhere for that, and where."""
+    ports = (("the API", "API_PORT", wished.api_port, house.url), ("Flower", "FLOWER_PORT", wished.flower_port, house.flower))
+    return [
+        f"Port {port} is taken, so {name} listens at {url} instead ({variable} names another)."
+        for name, variable, port, url in ports
+        if port and not url.endswith(f":{port}")
+    ]
 
 
 def _greet(redis_url: str) -> None:

@@ -26,7 +26,9 @@ def up_command(folder: Path | None, detach: bool, as_json: bool) -> None:
         raise click.UsageError("--json tells how to reach what goes on running: say --detach, too.")
     if detach:
         with Console(stderr=True).status("Starting everything; the first time takes longest …"):  # where somebody looks
-            house = keeper.detach(load(), place(folder))
+            house = keeper.detach(settings := load(), place(folder))
+        for line in up.gave_way(settings, house):
+            click.echo(line, err=True)
         tell(asdict(house), f"{_sentences(house)}\nRunning in the background. Stop it with `fleetcast down`.", as_json=as_json)
     else:
         up.Supervisor(load(), place(folder), click.echo).run(_ready)

@@ -111,6 +111,7 @@ def test_up_in_the_foreground_until_ctrl_c(folder: Path, tmp_path: Path) -> None
         until(lambda: person.has_said("Ctrl-C stops everything") or person.process.poll() is not None, "it is up", 60)
     house = status(folder)
     assert f":{taken}" not in house.url + house.flower, "a busy port gives way"
+    assert person.has_said(f"Port {taken} is taken, so the API listens at {house.url} instead"), person.said
     assert httpx.get(f"{house.url}/readyz").json()["ready"] is True
     assert set(house.pids) == {"supervisor", "web", "dispatcher", "interactive", "train", "flower"}
 
@@ -137,7 +138,7 @@ def _commands_find_its_servers(folder: Path, house: House, tmp_path: Path) -> No
     (tmp_path / "pump.csv").write_text("at,flow\n2026-01-01T00:00Z,1\n2026-01-01T01:00Z,2\n")
     told = command("import", str(tmp_path / "pump.csv"), "--folder", str(folder))
     assert told.returncode == 0, told.stderr
-    assert "2 rows of 1 entities, channels flow." in told.stdout
+    assert "2 rows of 1 entity, channel flow." in told.stdout
     key = command("keys", "create", "development", "--folder", str(folder)).stdout.strip()
     held = httpx.get(f"{house.url}/api/v1/entities/pump/observations", headers={"Authorization": f"Bearer {key}"})
     assert [row["value"] for row in held.json()["data"]] == [1, 2]

@@ -96,6 +96,13 @@ def test_a_busy_port_gives_way_to_another_and_no_two_are_the_same() -> None:
     assert ports.free_ports("127.0.0.1", taken) == [taken]
 
 
+def test_a_port_that_is_taken_is_told_with_the_one_that_was_taken_instead() -> None:
+    made = replace(HERE, url="http://h:43211", flower="http://h:5555")
+    [line] = up.gave_way(replace(Settings(), api_port=8000, flower_port=5555), made)
+    assert line == "Port 8000 is taken, so the API listens at http://h:43211 instead (API_PORT names another)."
+    assert up.gave_way(replace(Settings(), api_port=0, flower_port=0), made) == [], "any port was asked for"
+
+
 def test_an_address_that_is_not_ours_is_told() -> None:
     with pytest.raises(HouseError, match=r"Nothing can listen on '192.0.2.1'. Set API_HOST"):
         ports.free_ports("192.0.2.1", 0)
