@@ -41,7 +41,7 @@ def create(tenant: str, name: str, scopes: tuple[str, ...], days: int | None, as
     tell(_told(key) | {"tenant": tenant, "key": whole}, whole, as_json=as_json)
 
 
-@keys_command.command(name="list")
+@keys_command.command(name="ls")
 @click.argument("tenant")
 @as_json_option
 @folder_option
@@ -66,7 +66,7 @@ def rotate(tenant: str, key_id: str, overlap: timedelta, days: int | None, as_js
         try:
             rotated = tenants.rotate_key(session, owner, key_id, overlap, _in(days))
         except NotFound as error:
-            raise click.ClickException(f"{error} `fleetcast keys list {tenant}` shows those there are.") from error
+            raise click.ClickException(f"{error} `fleetcast keys ls {tenant}` shows those there are.") from error
         except Conflict as error:
             raise click.ClickException(f"{error} `fleetcast keys create {tenant}` makes a new one.") from error
     tell(_told(rotated.new) | {"tenant": tenant, "key": rotated.whole, "old": _told(rotated.old)}, rotated.whole, as_json=as_json)
@@ -86,7 +86,7 @@ def revoke(tenant: str, key_id: str, as_json: bool, folder: Path | None) -> None
         try:
             tenants.revoke_key(session, owner, key_id)
         except NotFound as error:
-            raise click.ClickException(f"{error} `fleetcast keys list {tenant}` shows those there are.") from error
+            raise click.ClickException(f"{error} `fleetcast keys ls {tenant}` shows those there are.") from error
     tell({"id": key_id, "tenant": tenant, "state": "revoked"}, f"Key {key_id} is revoked.", as_json=as_json)
 
 

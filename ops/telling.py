@@ -26,6 +26,8 @@ LEAST, GAP = 4, 2
 as_json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
+#: What commands that list things are called.
+LISTING = "ls"
 #: What to type next where something is not there, by what it is.
 NEXT: Mapping[str, str] = {
     "tenant": "`fleetcast keys create {name}` makes it.",
@@ -38,6 +40,10 @@ NEXT: Mapping[str, str] = {
 
 class Group(click.Group):
     """Commands below a command; what each does is told in a whole sentence, which click would cut where the line ends."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A listing answers to `list` as well, which is not shown."""
+        return super().get_command(ctx, LISTING if cmd_name == "list" and LISTING in self.commands else cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

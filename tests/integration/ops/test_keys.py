@@ -61,7 +61,7 @@ def test_what_is_not_there_names_the_next_command(fleetcast: Command) -> None:
     fleetcast("keys", "create", "acme")
     told = fleetcast("keys", "revoke", "acme", "abc")
     assert told.exit_code == 1
-    assert "`fleetcast keys list acme` shows those there are." in told.output
+    assert "`fleetcast keys ls acme` shows those there are." in told.output
 
 
 def test_a_rotated_key_hands_over_and_both_open_the_door_meanwhile(fleetcast: Command, sessions: Sessions) -> None:
@@ -97,7 +97,7 @@ def test_a_key_that_has_ended_is_not_rotated(fleetcast: Command) -> None:
     fleetcast("keys", "create", "other")
     told = fleetcast("keys", "rotate", "other", old)
     assert told.exit_code == 1
-    assert "`fleetcast keys list other` shows those there are." in told.stderr
+    assert "`fleetcast keys ls other` shows those there are." in told.stderr
     assert fleetcast("keys", "rotate", "acme", old, "--overlap", "soon").exit_code == 2
 
 

@@ -22,7 +22,7 @@ from tests.integration.ops.conftest import Command
         ("schedules pause sch_none", "fleetcast schedules ls"),
         ("webhooks deliveries whk_none", "fleetcast webhooks ls"),
         ("webhooks replay whk_none msg_none", "fleetcast webhooks ls"),
-        ("keys list nobody", "fleetcast keys create nobody"),
+        ("keys ls nobody", "fleetcast keys create nobody"),
         ("run price-week --tenant nobody", "fleetcast keys create nobody"),
         ("sinks check nowhere", "fleetcast sinks ls"),
         ("sources check nowhere", "fleetcast sources ls"),

@@ -138,6 +138,25 @@ def test_an_unknown_command_points_to_the_list() -> None:
     assert "fleetcast --help" in told.output
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [("job", "jobs"), ("doktor", "doctor"), ("shedules ls", "schedules"), ("jobs shw", "show"), ("keys revok", "revoke")],
+)
+def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(words: str, meant: str) -> None:
+    told = CliRunner().invoke(cli.main, words.split(), prog_name="fleetcast")
+    assert told.exit_code == 2
+    assert "Did you mean" in told.output
+    assert f"'{meant}'" in told.output
+
+
+@pytest.mark.parametrize("name", [words.split()[0] for words in LEAVES if words.endswith(" ls")])
+def test_a_listing_answers_to_list_as_well_and_shows_one_name(name: str) -> None:
+    told = CliRunner().invoke(cli.main, [name, "list", "--help"], prog_name="fleetcast")
+    assert told.exit_code == 0, told.output
+    assert "--json" in told.output
+    assert f"{name} list" not in LEAVES
+
+
 def test_a_command_whose_library_is_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(_: str) -> None:
         raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
