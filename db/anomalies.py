@@ -19,6 +19,13 @@ _PURGE = sa.text("""
     RETURNING id
 """)
 
+# A detector names every channel that it watches. One made a moment odd where its share is at least an equal one; the greatest always is.
+_MADE_ODD = sa.text("""
+    (contributions = '[]' OR EXISTS (
+        SELECT FROM jsonb_array_elements(contributions) part
+        WHERE part->>'channel' = :channel AND coalesce((part->>'share')::float8, 1) * jsonb_array_length(contributions) > 0.999))
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class Judge:
@@ -72,10 +79,14 @@ def page(
     since: datetime | None = None,
     until: datetime | None = None,
     severity: str | None = None,
+    channel: str | None = None,
     limit: int,
     after: tuple[datetime, int] | None = None,
 ) -> list[Told]:
-    """Newest first; from `since` on and before `until`. `after` is (at, id) of the last one of the page before."""
+    """Newest first; from `since` on and before `until`. `after` is (at, id) of the last one of the page before.
+
+    `channel`: those that it made odd, and those that name no channel.
+    """
     asked = sa.select(Anomaly, Version).join(Version, Version.id == Anomaly.version_id)
     asked = asked.where(Anomaly.tenant_id == entity.tenant_id, Anomaly.entity_id == entity.id)
     if since is not None:
@@ -84,6 +95,8 @@ def page(
         asked = asked.where(Anomaly.at < until)
     if severity is not None:
         asked = asked.where(Anomaly.severity == severity)
+    if channel is not None:
+        asked = asked.where(_MADE_ODD.bindparams(channel=channel))
     if after is not None:
         asked = asked.where(sa.tuple_(Anomaly.at, Anomaly.id) < after)
     rows = session.execute(asked.order_by(Anomaly.at.desc(), Anomaly.id.desc()).limit(limit))

@@ -43,7 +43,7 @@ def chart(session: Session, entity: Entity, channel: str, span: str | None) -> J
         "observed": _columns(("at", "mean", "low", "high"), thinned.points),
         "past": _columns(("at", "value", "lower", "upper"), past),
         "forecast": _ahead(forecasts.newest(session, entity.tenant_id, entity.id, channel)),
-        "anomalies": _marks(session, entity, since, until),
+        "anomalies": _marks(session, entity, channel, since, until),
     }
 
 
@@ -89,6 +89,7 @@ def _ahead(made: Forecast | None) -> Json | None:
     )
 
 
-def _marks(session: Session, entity: Entity, since: datetime, until: datetime) -> list[Json]:
-    found = anomalies.page(session, entity, since=since, until=until + timedelta(microseconds=1), limit=MARKED)
+def _marks(session: Session, entity: Entity, channel: str, since: datetime, until: datetime) -> list[Json]:
+    """What was odd elsewhere is no circle on this line."""
+    found = anomalies.page(session, entity, since=since, until=until + timedelta(microseconds=1), channel=channel, limit=MARKED)
     return [{"at": each.row.at.timestamp(), "severity": each.row.severity, "score": each.row.score} for each in found]

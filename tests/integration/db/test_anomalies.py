@@ -56,6 +56,17 @@ def test_newest_first_whatever_the_order_they_came_in(sessions: Sessions, versio
     assert hours(page(sessions, one)) == [3, 2, 1]
 
 
+def test_of_a_channel_those_that_it_made_odd(sessions: Sessions, versions: list[Version]) -> None:
+    def parts(**shares: float) -> list[dict[str, object]]:
+        return [{"channel": name, "share": share} for name, share in shares.items()]
+
+    shares = ({"rhr": 0.7, "hrv": 0.3}, {"hrv": 0.8, "rhr": 0.2}, {"rhr": 0.5, "hrv": 0.5}, {"rhr": 1.0}, {})
+    store(sessions, versions[0], *(replace(found(hour), contributions=parts(**share)) for hour, share in enumerate(shares)))
+    told = {name: hours(page(sessions, versions[0], channel=name)) for name in ("rhr", "hrv", "steps")}
+    assert told == {"rhr": [4, 3, 2, 0], "hrv": [4, 2, 1], "steps": [4]}
+    assert len(page(sessions, versions[0])) == 5
+
+
 def test_what_is_judged_again_and_not_called_again_is_withdrawn(sessions: Sessions, versions: list[Version]) -> None:
     """A value was put right, or a better version judged; what lies outside of what was judged stays."""
     [one, two] = versions

@@ -13,8 +13,10 @@ import pytest
 from sqlalchemy import text
 from werkzeug.test import Client, TestResponse
 
-from db import entities, forecasts, logins, registry, tenants
+from db import anomalies, entities, forecasts, logins, registry, tenants
+from db.anomalies import Found, Judge
 from db.forecasts import Question
+from tests.support.rows import publish
 from tests.support.web import API, START, Caller, House, days
 from webapp import auth
 
@@ -367,6 +369,20 @@ def test_the_picture_has_what_is_forecast_and_what_had_been(house: House, traine
     assert len(told["past"]["at"]) == 1, "the rest has not happened yet"
     trained.post("/entities/u/observations", {"observations": days(5, start=START + timedelta(days=60))})
     assert len(client.get("/charts/u?channel=rhr&span=all").json["past"]["at"]) == 6
+
+
+def test_a_circle_is_drawn_on_the_channel_that_was_odd(house: House, ready: Caller, enter: Callable[..., Client]) -> None:
+    ready.post("/entities/u/observations", {"observations": days(60, "steps")})
+    at = START + timedelta(days=20)
+    odd = [{"channel": "rhr", "share": 0.9, "value": 90.0, "low": 55, "high": 66}, {"channel": "steps", "share": 0.1, "value": 1.0}]
+    with house.runtime.sessions.begin() as session:
+        model = registry.ensure_model(session, ready.tenant_id, entities.get(session, ready.tenant_id, "u").id, "health-watch", "anomaly")
+        version = publish(session, model)
+        judge = Judge(ready.tenant_id, model.entity_id, model.id, version.id, "job_1")
+        anomalies.store(session, judge, [Found(at, 0.8, "critical", odd)])
+    client = enter(ready)
+    circled = {name: client.get(f"/charts/u?channel={name}&span=all").json["anomalies"] for name in ("rhr", "steps")}
+    assert ([each["at"] for each in circled["rhr"]], circled["steps"]) == ([at.timestamp()], [])
 
 
 def test_of_several_forecasts_of_a_moment_the_latest_is_drawn(house: House, trained: Caller, enter: Callable[..., Client]) -> None:
