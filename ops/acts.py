@@ -20,6 +20,7 @@ from ml.recipes import RECIPES
 from ops.chart import draw
 from ops.house import House
 from ops.plan import CHANNELS, ROWS, Body, Plan, curl_lines
+from ops.telling import UNBOUNDED
 
 #: Seconds after which a training of the demo counts as stuck.
 PATIENCE_S = 600.0
@@ -100,9 +101,9 @@ class Show:
 
     def _versions(self, jobs: Mapping[str, Body]) -> None:
         self._console.rule("3  Versions, beside the naive baselines")
-        whole = [Column(name, justify="right", no_wrap=True) for name in ("blend", "network", "last value", "seasonal", "skill", "inside")]
-        who = (Column("entity", no_wrap=True), Column("version", no_wrap=True), Column("serves", no_wrap=True))
-        table = Table(*who, *whole, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+        whole = [Column(name, justify="right", no_wrap=True) for name in ("blend", "network", "last\nvalue", "seasonal", "skill", "inside")]
+        who = (Column(name, no_wrap=True) for name in ("entity", "version", "serves"))
+        table = Table(*who, *whole, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for entity, job in jobs.items():
             result = job["result"]
             tested = {name: parts.get("test") or {} for name, parts in result["metrics"].items()}
@@ -111,7 +112,7 @@ class Show:
             table.add_row(
                 _short(entity), result["version"], _kind(result), *errors, _figure(served.get("skill"), 2), _share(served.get("coverage"))
             )
-        self._console.print(table)
+        self._console.print(_spaced(table, self._console.width))
         level = next(iter(jobs.values()))["result"].get("level", 0.9)
         told = "Mean absolute errors on rows never trained on; skill of what serves, 0 being the best naive one;"
         self._console.print(f"{told} and how many of those rows lay inside its {level:.0%} interval.", style="dim")
@@ -179,6 +180,15 @@ def _draw_line(bar: Progress, line: TaskID, job: Body) -> None:
     bar.update(line, completed=1.0 if job["terminal"] else progress.get("fraction", 0.0), note=note)
 
 
+def _spaced(table: Table, width: int) -> Table:
+    """With as much between its columns as the width leaves: in a pipe it is 80, and a head that is cut says nothing."""
+    for gap in (2, 1, 0):
+        table.padding = (0, gap, 0, 0)
+        if Console(width=UNBOUNDED).measure(table).maximum <= width:
+            break
+    return table
+
+
 def _in_full(made: Body) -> Group:
     columns = (Column(name, justify="right", no_wrap=True) for name in ("forecast", f"{made['level']:.0%} from", "to"))
     table = Table("at (UTC)", *columns, box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
@@ -214,4 +224,6 @@ def _share(value: float | None) -> str:
 
 
 def _figure(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}g}"
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if 10**digits <= abs(value) < 10**7 else f"{value:.{digits}g}"

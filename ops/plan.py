@@ -76,7 +76,7 @@ def curl_lines(house: House, plan: Plan, entity: str) -> str:
             f"  -d {shlex.quote(json.dumps(plan.training(entity)))} \\",
             "  | grep -o 'job_[0-9A-Z]*' | head -1)",
             f'until curl -s "$API/jobs/$JOB?wait=30" {allowed} | grep \'"terminal": *true\'; do sleep 1; done',
-            f"curl -s $API/predict {allowed} {json_body} -H 'Prefer: wait=30' \\",
+            f"curl -s -w '\\n' $API/predict {allowed} {json_body} -H 'Prefer: wait=30' \\",
             f"  -d {shlex.quote(json.dumps(plan.prediction(entity)))}",
             f"curl -s $API/models/user/{quote(entity, safe='')} {allowed}",
         )

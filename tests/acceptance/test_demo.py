@@ -71,6 +71,19 @@ def show(house: House, frame: pd.DataFrame, output: Path) -> str:
     return screen.getvalue()
 
 
+@pytest.mark.parametrize(("entity", "served", "error"), [("JFK", "blend", 0.45678), ("a/name/longer/than/most", "persistence", 123456.7)])
+def test_the_heads_of_the_versions_are_whole_on_80_columns(entity: str, served: str, error: float) -> None:
+    screen = io.StringIO()
+    scores = {"test": {"mae": error, "skill": -0.123, "coverage": 0.912}}
+    result = {"version": "1.0.0", "served_by": served, "metrics": dict.fromkeys(acts.KINDS, scores)}
+    plan = planning.make_plan(waves(300, entity))
+    acts.Show(Console(file=screen, width=80), ops.house.House(*[""] * 9, {}), plan, Path())._versions({entity: {"result": result}})
+    said = screen.getvalue()
+    assert re.search(r"entity +version +serves +blend +network +value +seasonal +skill +inside", said), said
+    assert re.search(r" 1\.0\.0 +(blend|last value) .* -0\.12 +91%$", said, re.MULTILINE), said
+    assert all(len(line) <= 80 for line in said.splitlines())
+
+
 def waves(rows: int, *entities: str, step: str = "h") -> pd.DataFrame:
     at = pd.date_range("2026-01-01", periods=rows, freq=step, tz="UTC")
     level = [20 + 5 * math.sin(2 * math.pi * n / 24) + math.cos(12.9 * n) for n in range(rows)]
@@ -109,6 +122,8 @@ def test_the_printed_lines_work_as_they_are_printed(house: House, api: Api) -> N
     lines = planning.curl_lines(ops.house.House(**vars(house)), plan, "by/hand it's")
     done = subprocess.run(["bash", "-c", lines], capture_output=True, text=True, timeout=90, check=False, env={"PATH": os.environ["PATH"]})
     assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("}\n")
+    assert "}{" not in done.stdout, "each answer ends its line"
     trained, predicted, models = _answers(done.stdout)
     assert (trained["state"], predicted["state"]) == ("succeeded", "succeeded")
     assert len(predicted["result"]["forecast"]["points"]) == 12
