@@ -160,7 +160,16 @@ def _rows() -> Iterator[str]:
             yield f"| {before or POINT} | {after} | {way.by} {way.doing} | {way.when} | {calls} |"
 
 
+def text() -> str:
+    """The same as people read it: a change of state, and below it each way that leads along it."""
+    return "\n".join(
+        "\n".join([f"{before or 'nowhere'} → {after}", *(f"{INDENT}{way.by} {way.doing}: {way.when}" for way in ways)])
+        for (before, after), ways in WAYS.items()
+    )
+
+
 @click.command()
-def lifecycle_command() -> None:
+@click.option("--markdown", is_flag=True, help="As docs/job-lifecycle.md has it: a Mermaid drawing, which many sites show, and a table.")
+def lifecycle_command(markdown: bool) -> None:
     """Show the life of a job: every change of state, who makes it, and when."""
-    click.echo(f"```mermaid\n{diagram()}\n```\n\n{table()}")
+    click.echo(f"```mermaid\n{diagram()}\n```\n\n{table()}" if markdown else text())

@@ -37,7 +37,7 @@ def test_every_command_says_what_it_does_as_the_list_does(name: str) -> None:
 WITHOUT_JSON = {
     "demo": "a show for people",
     "sample": "CSV",
-    "lifecycle": "Markdown",
+    "lifecycle": "words, or Markdown",
     "completion": "a script",
     "sinks ddl": "SQL",
     **dict.fromkeys(("web", "dispatcher", "worker", "flower"), "a server"),

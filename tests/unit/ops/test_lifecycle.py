@@ -57,7 +57,17 @@ def test_no_function_that_moves_a_job_is_left_out() -> None:
 
 
 def test_the_page_shows_what_the_command_prints() -> None:
-    assert CliRunner().invoke(cli.main, ["lifecycle"]).output.strip() == between("lifecycle"), "run `fleetcast lifecycle`"
+    assert CliRunner().invoke(cli.main, ["lifecycle", "--markdown"]).output.strip() == between("lifecycle"), (
+        "run `fleetcast lifecycle --markdown`"
+    )
+
+
+def test_on_a_terminal_every_way_is_a_line_of_words() -> None:
+    told = CliRunner().invoke(cli.main, ["lifecycle"]).output
+    assert "-->" not in told
+    assert "<br/>" not in told
+    assert "queued → running\n    worker claims it, due and free: it is due, " in told
+    assert len(told.splitlines()) == len(WAYS) + sum(map(len, WAYS.values()))
 
 
 def test_the_drawing_is_one_that_mermaid_reads() -> None:
