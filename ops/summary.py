@@ -72,11 +72,17 @@ def text(told: Mapping[str, Any]) -> str:
     base = "from no base" if told["base"] is None else f"from the base {told['base']}"
     sink = "into our own table alone" if told["sink"] is None else f"{told['rows']} rows into {told['sink']}"
     lines = [
-        f"{told['recipe']}: {told['trained']} of {told['entities']} entities trained {base}, {told['active']} of the versions active",
+        f"{told['recipe']}: {told['trained']} of {told['entities']} entities trained {base}, {_active(told)}",
         f"{told['forecasts']} forecast, {sink}, in {told['seconds']:g} s",
         ", ".join(f"median {name} {told[f'median_{name}']}" for name in ("skill", "mase", "coverage")) + f"; served by {_counted(told)}",
     ]
     return "\n".join([*lines, *_reasons("skipped", told["skipped"]), *_reasons("FAILED", told["failed"])])
+
+
+def _active(told: Mapping[str, Any]) -> str:
+    """A version that is no better than what serves is kept, and does not serve."""
+    others = "" if told["active"] == told["trained"] else "; where a new one is not, the version before goes on forecasting"
+    return f"{told['active']} of the versions active{others}"
 
 
 def _counted(told: Mapping[str, Any]) -> str:
