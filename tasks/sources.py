@@ -71,6 +71,8 @@ class Outside:
         return f"Source {self.config.name} was asked for: {self.source.sought(self.whom)}."
 
 
+#: What operators who named a source forget.
+IF_NEW = "A new one has to be named in SOURCES_FILE for this tenant, and the house started again since."
 #: What readiness measures and handlers fetch from.
 Place = Store | Outside
 
@@ -109,7 +111,7 @@ def require(session: Session, runtime: Runtime, tenant_id: str, source: str | No
     tenant = tenants.name_of(session, tenant_id)
     there = runtime.sources.of(tenant)
     if source not in there:
-        raise SpecInvalid("source", source, f"no such source; known: {', '.join([BUILT_IN, *there])}")
+        raise SpecInvalid("source", source, f"no such source; known: {', '.join([BUILT_IN, *there])}. {IF_NEW}")
     return tenant
 
 

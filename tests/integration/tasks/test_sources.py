@@ -22,6 +22,7 @@ from tasks.metrics import SOURCE_LAG, SOURCE_UP
 from tasks.orders import BacktestOrder, BaseOrder, PredictOrder, PretrainOrder, TrainOrder
 from tasks.placing import Asker, Submitted
 from tasks.probe import probe_sources
+from tasks.sources import IF_NEW
 from tasks.submit import backtest, detect, measure, predict, pretrain, train, watch, what_if
 from tasks.workshop import Workshop
 from tests.support.follower import Follower, follower
@@ -206,7 +207,7 @@ def test_a_source_that_is_not_there_and_one_of_another_tenant_look_alike(shop: W
     for asked in (lambda: train(shop.runtime, me, order(source=name)), lambda: pretrain(shop.runtime, me, _base(name))):
         with pytest.raises(SpecInvalid) as refused:
             asked()
-        assert refused.value.detail.endswith("no such source; known: stored, away, behind, follower, lake"), refused.value.detail
+        assert refused.value.detail.endswith(f"no such source; known: stored, away, behind, follower, lake. {IF_NEW}"), refused.value.detail
 
 
 def _base(source: str) -> PretrainOrder:

@@ -151,7 +151,10 @@ def test_a_detector_and_a_backtest_of_files_are_accepted_for_a_worker_to_measure
 def test_a_source_that_is_not_known_is_refused_at_its_field(trained: Caller, path: str, body: dict[str, object]) -> None:
     answer = trained.post(path, body | {"source": "nowhere"})
     assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/source")
-    assert answer.json["errors"][0]["detail"] == "no such source; known: stored, away, follower, lake, torn"
+    assert answer.json["errors"][0]["detail"] == (
+        "no such source; known: stored, away, follower, lake, torn. "
+        "A new one has to be named in SOURCES_FILE for this tenant, and the house started again since."
+    )
 
 
 def test_readiness_of_a_source_that_is_not_known(me: Caller) -> None:
