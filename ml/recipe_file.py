@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -82,6 +83,9 @@ def _require_sound(made: Recipe) -> None:
     hours = made.look_back_hours
     if hours is not None and (isinstance(hours, bool) or not isinstance(hours, (int, float)) or hours < 1):
         raise SpecInvalid(f"recipes.{made.name}.look_back_hours", hours, "must be a number of hours, at least 1")
+    floor = made.floor
+    if floor is not None and (isinstance(floor, bool) or not isinstance(floor, (int, float)) or not math.isfinite(floor)):
+        raise SpecInvalid(f"recipes.{made.name}.floor", floor, "must be a number; leave it out where there is none")
     for field, kind in (("title", str), ("joint", bool), ("available", (str, type(None))), ("gate", Gate)):
         if not isinstance(getattr(made, field), kind):
             raise SpecInvalid(f"recipes.{made.name}.{field}", getattr(made, field), "is of the wrong type")

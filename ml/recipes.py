@@ -49,6 +49,8 @@ class Recipe:
     gate: Gate = Gate()
     #: Default look-back in hours of a training; None reads everything.
     look_back_hours: float | None = None
+    #: Below which its targets cannot lie, and are not forecast; None: anywhere.
+    floor: float | None = None
 
     def resolve(self, target: str | None, coverage: Mapping[str, Coverage], overrides: Mapping[str, Any]) -> ModelSpec:
         """The effective spec for one entity: defaults, the covariates it has, the request's overrides.
@@ -61,6 +63,10 @@ class Recipe:
         present = self._present(targets, coverage, besides=given["future_covariates"])
         available = self.available if self.available in coverage else None
         return ModelSpec.of({"targets": targets, "covariates": present, "available": available, **self.spec, **overrides})
+
+    def floor_of(self, target: str) -> float | None:
+        """A request may name a target that the recipe does not know: of that nothing is said."""
+        return self.floor if not self.targets or target in self.targets else None
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """The same preset with an operator's changes."""
@@ -94,6 +100,7 @@ RECIPES: Mapping[str, Recipe] = {
             targets=("P",),
             covariates=("U", "I", "Temp", "Irr"),
             needs=(Need("rows", "target", "rows", 200),),
+            floor=0.0,
         ),
         Recipe(
             name="health-daily",
@@ -153,6 +160,7 @@ RECIPES: Mapping[str, Recipe] = {
             available="is_available",
             needs=(Need("rows", "target", "rows", 37),),
             look_back_hours=60 * 24,
+            floor=0.0,
         ),
     )
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ml.fitted import Fitted
+from ml.floor import kept, raised
 from ml.forecaster import answers, require_bounds
 from ml.scenarios import Bounds, Direction, Edited, OutOfSupport, Scenario, edit, require_valid
 from ml.series import Floats, Notice, RawChannels, moment, notice
@@ -76,8 +77,9 @@ def what_if(
     level: float | None = None,
     bounds: Bounds = "warn",
     direction: Direction | None = None,
+    floor: float | None = None,
 ) -> WhatIf:
-    """The baseline and every scenario in one batched pass.
+    """The baseline and every scenario in one batched pass, none of them below a `floor` that the rows keep to.
 
     Raises SpecInvalid, FeatureMissing (a channel the model does not read, or none of its rows), InsufficientRecentData,
     ScenarioOutOfBounds (`bounds` "reject").
@@ -94,6 +96,8 @@ def what_if(
     answered = tuple(
         _scenario(scenario.name, edited, row, baseline, sight) for scenario, edited, row in zip(scenarios, edits, values[1:], strict=True)
     )
+    if floor is not None and kept(raw, fitted.target, floor):
+        baseline, answered = _raised(baseline, answered, floor)
     best, worst = _extremes(answered, direction)
     return WhatIf(baseline, answered, direction, best, worst, _plain_sense(fitted))
 
@@ -121,6 +125,17 @@ def _scenario(name: str, edited: Edited, values: Floats, baseline: Forecast, sig
         out_of_support=edited.out_of_support,
         warnings=edited.warnings,
     )
+
+
+def _raised(baseline: Forecast, answered: Sequence[ScenarioForecast], floor: float) -> tuple[Forecast, tuple[ScenarioForecast, ...]]:
+    """Both on the floor, and apart by what is left between them."""
+    beneath = replace(baseline, points=raised(baseline.points, floor))
+    return beneath, tuple(_beside(replace(one, points=raised(one.points, floor)), beneath) for one in answered)
+
+
+def _beside(scenario: ScenarioForecast, baseline: Forecast) -> ScenarioForecast:
+    pairs = zip(scenario.points, baseline.points, strict=True)
+    return replace(scenario, delta=tuple(point.value - plain.value for point, plain in pairs))
 
 
 def _used(edited: Edited, sight: Sight) -> dict[str, list[dict[str, Any]]]:

@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 from db import entities, forecasts, registry
 from db.models import Json
 from ml.errors import ModelError
+from ml.floor import floored
 from ml.forecaster import forecast, require_bounds
 from ml.telling import Forecast
 from tasks import sinks
 from tasks.execute import Work
 from tasks.gather import Found, gather
 from tasks.jobs import PredictJob
-from tasks.predict import Served, answer, asked, predict_one, remembered
+from tasks.predict import Served, answer, asked, floor_of, predict_one, remembered
 from tasks.questions import fresh_s
 from tasks.sinks import Sending
 from tasks.sources import origin
@@ -99,7 +100,8 @@ def _made(shop: Workshop, served: Sequence[tuple[Found, Served]]) -> list[Made]:
                 if isinstance(told, ModelError):
                     raise told
                 kept_s = fresh_s(shop.runtime, found.source) if found.source == one.version.source else None
-                made.append(Made(found.work, asked(one, found.job, told), one, told, answer(one, told), found.job.sink, kept_s))
+                said_so = floored(told, floor_of(shop, one), one.raw)
+                made.append(Made(found.work, asked(one, found.job, told), one, said_so, answer(one, said_so), found.job.sink, kept_s))
     return made
 
 

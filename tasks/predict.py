@@ -15,6 +15,7 @@ from db.models import Channel, Entity, Json, Version
 from db.sources.stored import Series
 from ml.errors import ModelError, SpecInvalid, UnusableData
 from ml.fitted import Fitted
+from ml.floor import floored
 from ml.forecaster import forecast, recent_rows
 from ml.grid import regularise
 from ml.interpretation import interpret
@@ -108,6 +109,7 @@ def predict_one(shop: Workshop, work: Work) -> None:
     [made] = forecast([(served.fitted, served.raw)], horizon=job.horizon, level=job.level)
     if isinstance(made, ModelError):
         raise made
+    made = floored(made, floor_of(shop, served), served.raw)
     body = answer(served, made)
     kept = keeps(job.future, job.source or served.version.source, served.version.source)  # else nothing to answer anybody else with
     question = asked(served, job, made)
@@ -122,6 +124,12 @@ def predict_one(shop: Workshop, work: Work) -> None:
     work.publish(write)
     if kept:
         _remember(shop, work, question, body, fresh_s(shop.runtime, served.version.source))
+
+
+def floor_of(shop: Workshop, served: Served) -> float | None:
+    """Of the recipe that the version was trained by, as the operator has it now."""
+    found = shop.runtime.recipes.get(served.version.recipe or "")
+    return None if found is None else found.floor_of(served.version.target)
 
 
 def asked(served: Served, job: PredictJob, made: Forecast) -> forecasts.Question:

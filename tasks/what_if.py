@@ -9,7 +9,7 @@ from ml.scenarios import Change, Direction, Scenario
 from ml.what_if import what_if as ask
 from tasks.execute import Work
 from tasks.jobs import WhatIfJob
-from tasks.predict import serve
+from tasks.predict import floor_of, serve
 from tasks.workshop import Workshop
 
 
@@ -33,6 +33,7 @@ def _what_if(shop: Workshop, work: Work) -> None:
         level=job.level,
         bounds=job.bounds,
         direction=cast("Direction | None", served.channel and served.channel.direction),
+        floor=floor_of(shop, served),
     )
     origin = asked.baseline.origin | {"model": served.version.model_id, "version": served.version.semver}
     body = asked.as_dict() | {"entity": served.entity.name, "served_by": origin}

@@ -35,6 +35,7 @@ RECIPE = {
     "needs": [{"name": "days", "of": "target", "measure": "days", "minimum": 30, "group": []}],
     "gate": {"min_skill": 0.0, "incumbent_tolerance": 0.05, "production_r2": 0.5, "production_mape": 15.0},
     "look_back_hours": None,
+    "floor": None,
 }
 DETECTOR_DEFAULTS = {
     "trees": 100,

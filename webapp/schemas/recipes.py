@@ -42,6 +42,10 @@ class Recipe(Out):
     needs = fields.List(fields.Dict(metadata=shaped("RecipeNeed")))
     gate = fields.Dict(metadata=shaped("RecipeGate"))
     look_back_hours = fields.Float(allow_none=True)
+    floor = fields.Float(
+        allow_none=True,
+        metadata={"description": "Forecasts of its targets are not below it, where an entity's own rows are not; null: no floor."},
+    )
 
 
 class RecipeList(Out):

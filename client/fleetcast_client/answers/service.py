@@ -50,6 +50,8 @@ class Recipe(Answer):
     needs: tuple[RecipeNeed, ...]
     gate: RecipeGate
     look_back_hours: float | None
+    #: Forecasts of its targets are not below it, where an entity's own rows are not; null: no floor.
+    floor: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from db import entities, ledger, registry
@@ -33,6 +35,32 @@ def test_a_training_ends_in_a_published_active_version(shop: Workshop) -> None:
     assert done.result["active"] is True
     assert set(done.result["metrics"]) >= {"lstm", "persistence", "seasonal_naive"}
     assert list(shop.settings.model_dir.glob("*/*/manifest.json")), "the artefact is kept"
+
+
+#: Four hours after sunset of a plant, hour by hour.
+NIGHT = [max(0.0, 1_000 * math.sin(2 * math.pi * (hour % 24 - 6) / 24)) * (0.6 + 0.4 * math.sin(hour**2)) for hour in range(383)]
+PLANT = TrainOrder("pv-power", ("plant",), overrides=SMALL, look_back_hours=9999)
+
+
+@pytest.mark.parametrize(("standby", "on_the_floor"), [(0.0, True), (-2.0, False)])
+def test_a_plant_is_not_forecast_below_nothing_unless_it_draws_power(shop: Workshop, standby: float, on_the_floor: bool) -> None:
+    acme = tenant(shop)
+    ingest(shop, acme, "plant", {"P": [max(standby, power) if power else standby for power in NIGHT]})
+    submit.train(shop.runtime, acme, PLANT)
+    work_off(shop)
+    scenario = {"name": "s", "changes": [{"channel": "P", "op": "multiply", "value": 0.5}]}
+    single = submit.predict(shop.runtime, acme, PredictOrder(("plant",), ("P",), level=0.99)).job.id
+    batch = submit.predict(shop.runtime, acme, PredictOrder(("plant",), ("P",), level=0.98, batch=True)).job.id
+    asked = submit.what_if(shop.runtime, acme, WhatIfJob("plant", "P", level=0.99, scenarios=(scenario,))).job.id
+    work_off(shop)
+    with shop.sessions() as session:
+        [item] = ledger.items(session, acme.tenant_id, batch, limit=9)
+    results = [item.result, *(job(shop, acme, each).result for each in (single, asked))]
+    told = [result["forecast"] if "forecast" in result else result["baseline"] for result in results if result]
+    assert len(told) == 3
+    for each in (*told, results[2]["scenarios"][0]):  # type: ignore[index]
+        assert (min(point["lower"] for point in each["points"]) == 0.0) == on_the_floor
+        assert min(point["lower"] for point in each["points"]) <= 0.0
 
 
 def test_the_second_prediction_is_answered_without_a_job_of_its_own(shop: Workshop) -> None:

@@ -61,6 +61,8 @@ def test_a_recipe_may_extend_one_made_before_it_and_an_empty_file_changes_nothin
         ("[recipes.pv-power]\ntargets = 3\n", "recipes.pv-power", "cannot be understood"),
         ('[recipes.pv-power]\nneeds = [{ name = "n", of = "x", measure = "rows", minimum = 1 }]\n', "recipes.pv-power.needs", "target or"),
         ("[recipes.pv-power]\nlook_back_hours = 0\n", "recipes.pv-power.look_back_hours", "at least 1"),
+        ('[recipes.pv-power]\nfloor = "0"\n', "recipes.pv-power.floor", "must be a number"),
+        ("[recipes.pv-power]\nfloor = -inf\n", "recipes.pv-power.floor", "must be a number"),
         ("[recipes.pv-power]\ntitle = 3\n", "recipes.pv-power.title", "wrong type"),
     ],
 )
