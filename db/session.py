@@ -127,6 +127,11 @@ def make_sessions(engine: Engine, *, singly: bool = False) -> Sessions:
 
 def together(session: Session) -> None:
     """From here on what the session writes stands or falls together, as it always does where statements are not sent singly."""
-    connection = driver(session)
-    if connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE:
+    if holds_nothing(session):
         session.execute(text("BEGIN"))
+
+
+def holds_nothing(session: Session) -> bool:
+    """Whether what the session does next is a transaction by itself: its statements are sent singly, and none has begun one."""
+    connection = driver(session)
+    return connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from typing import Any, TypeVar
 
 from psycopg.errors import ForeignKeyViolation
@@ -15,7 +14,9 @@ from sqlalchemy.orm import Session
 
 from db import ledger
 from db.errors import NotFound
+from db.ledger import NewJob
 from db.models import Job, new_id
+from db.session import holds_nothing
 from tasks.runtime import Runtime
 
 Made = TypeVar("Made")
@@ -45,16 +46,15 @@ class Submitted:
     ahead: int | None = None
 
 
-#: Places what is asked for. A new job that one statement writes gets the id that is told: it is known before anything is sent, so that the
-#: job can be found where Postgres' answer is lost.
-Placing = Callable[[Session, str], Submitted]
+#: What was asked for: answered or written already, or the one job that is to be written.
+Sought = Submitted | NewJob
 
 
 def looked_up(
     runtime: Runtime,
     asker: Asker,
     ahead: Callable[[Session], Made],
-    place: Callable[[Session, Made], Submitted],
+    place: Callable[[Session, Made], Sought],
     within: Session | None = None,
 ) -> Submitted:
     """Look up and measure first, in no transaction: a source may take its time. What the key was answered with is not measured again."""
@@ -63,24 +63,28 @@ def looked_up(
         if recalled is not None:
             return recalled
         made = ahead(session)
-    return once(runtime, asker, lambda session, _: place(session, made), within)
+    return once(runtime, asker, lambda session: place(session, made), within)
 
 
-def once(runtime: Runtime, asker: Asker, place: Placing, within: Session | None = None, *, singly: bool = False) -> Submitted:
+def once(
+    runtime: Runtime, asker: Asker, place: Callable[[Session], Sought], within: Session | None = None, *, singly: bool = False
+) -> Submitted:
     """Place a job in one transaction with its Idempotency-Key, then ring. The job exists once this returns.
 
-    `singly`: without a key, what is placed is written by one statement, which is a transaction by itself.
+    `singly`: without a key, what is placed is written by one statement, which is a transaction by itself. The id of a new job is known
+    before anything is sent, so that it can be found where Postgres' answer is lost.
     """
     submitted, job_id = None, new_id("job")
     if within is not None:
         with _told_of_erasure(), within.begin_nested():
-            return _placed(within, asker, partial(place, within, job_id))
+            return _placed(runtime, within, asker, place(within), job_id)
     sessions = runtime.singly if singly and asker.key is None else runtime.sessions
     try:
-        with _told_of_erasure(), sessions.begin() as session:
+        with _told_of_erasure(), sessions() as session:
             runtime.pace.learn(session)
-            submitted = _recalled(session, asker) or _placed(session, asker, partial(place, session, job_id))
+            submitted = _recalled(session, asker) or _placed(runtime, session, asker, place(session), job_id)
             job_id = submitted.job.id
+            session.commit()
     except OperationalError as error:
         written = _written(runtime, asker, job_id) if error.connection_invalidated else None
         if written is None:
@@ -116,11 +120,19 @@ def _replayed(job: Job, asked_at: datetime) -> Submitted:
     return Submitted(job, deduplicated=job.created_at < asked_at, replayed=True)
 
 
-def _placed(session: Session, asker: Asker, place: Callable[[], Submitted]) -> Submitted:
-    submitted = place()
+def _placed(runtime: Runtime, session: Session, asker: Asker, sought: Sought, job_id: str) -> Submitted:
+    submitted = sought if isinstance(sought, Submitted) else _one(runtime, session, sought, job_id)
     if asker.key is not None:
         ledger.remember(session, asker.tenant_id, asker.route, asker.key, asker.body_sha256, submitted.job.id)
     return submitted
+
+
+def _one(runtime: Runtime, session: Session, new: NewJob, job_id: str) -> Submitted:
+    if holds_nothing(session):
+        placed = runtime.grouped.place(session, new, job_id)
+    else:
+        placed = ledger.place(session, new, max_queue=runtime.settings.max_queue, id_=job_id)
+    return Submitted(placed.job, placed.deduplicated, ahead=None if placed.deduplicated else placed.waiting)
 
 
 def _written(runtime: Runtime, asker: Asker, job_id: str) -> Job | None:

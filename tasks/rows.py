@@ -17,11 +17,6 @@ from tasks.questions import Question
 from tasks.runtime import Runtime
 
 
-def submit_one(runtime: Runtime, session: Session, row: ledger.NewJob, job_id: str | None = None) -> Submitted:
-    job, deduplicated, waiting = ledger.place(session, row, max_queue=runtime.settings.max_queue, id_=job_id)
-    return Submitted(job, deduplicated, ahead=None if deduplicated else waiting)
-
-
 def submit_batch(
     runtime: Runtime, session: Session, asker: Asker, queue: str, jobs: Sequence[tuple[Known, TrainJob | PredictJob]], **changes: Any
 ) -> Submitted:

@@ -23,6 +23,7 @@ from db.sources.source import Limits
 from ml.errors import SpecInvalid
 from ml.recipe_file import with_file
 from ml.recipes import Recipe, presets
+from tasks.grouped import GroupCommit
 from tasks.metrics import CACHE_LOOKUPS, CATALOGUE, PROCESSES, REDIS_TRIPS
 from tasks.pace import Pace
 from tasks.ringer import Ringer
@@ -39,6 +40,7 @@ class Runtime:
     sessions: Sessions
     #: For who asks or writes one thing at a time.
     singly: Sessions
+    grouped: GroupCommit
     memory: Redis
     board: Board
     cache: ForecastCache
@@ -79,6 +81,7 @@ def assemble(settings: Settings, engine: Engine, memory: Redis, breaker: Breaker
         engine=engine,
         sessions=make_sessions(engine),
         singly=make_sessions(engine, singly=True),
+        grouped=GroupCommit(settings.max_queue),
         memory=memory,
         board=Board(memory, breaker),
         cache=cache,

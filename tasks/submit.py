@@ -33,10 +33,10 @@ from tasks.meaning import backtesting, pretraining, training, trainings
 from tasks.metrics import JOBS_ENDED
 from tasks.named import entities_named, learned_from, require_free
 from tasks.orders import BASE, BacktestOrder, PredictOrder, PretrainOrder, TrainOrder
-from tasks.placing import Asker, Submitted, looked_up, once
+from tasks.placing import Asker, Sought, Submitted, looked_up, once
 from tasks.questions import known, require_changeable, resolve
 from tasks.readiness import Readiness
-from tasks.rows import lineage, new_job, new_jobs, new_question, submit_batch, submit_one
+from tasks.rows import lineage, new_job, new_jobs, new_question, submit_batch
 from tasks.runtime import Runtime
 from tasks.sources import Counted, is_outside, reach, require
 
@@ -49,16 +49,16 @@ def train(runtime: Runtime, asker: Asker, order: TrainOrder, within: Session | N
     Raises NotFound, SpecInvalid, InsufficientData, SourceUnavailable, SourceUnreadable, OverQuota, Saturated, KeyReused.
     """
     if order.batch:
-        return once(runtime, asker, lambda session, _: _train_batch(runtime, session, asker, order), within)
+        return once(runtime, asker, lambda session: _train_batch(runtime, session, asker, order), within)
     if is_outside(order.source):
         return _train_outside(runtime, asker, order, within)
 
-    def place(session: Session, job_id: str) -> Submitted:
+    def place(session: Session) -> Sought:
         entity = standing.look(session, asker.tenant_id, order.entities[0])
         where = Counted(session, entity.id, entity.held)
         job, ready = training(session, runtime, asker.tenant_id, entity.name, order, lambda: where)
         ready.require()
-        return submit_one(runtime, session, new_job(runtime, asker, entity.id, job, lineage(session, asker, entity, job)), job_id)
+        return new_job(runtime, asker, entity.id, job, lineage(session, asker, entity, job))
 
     return once(runtime, asker, place, within, singly=True)
 
@@ -76,11 +76,11 @@ def _train_outside(runtime: Runtime, asker: Asker, order: TrainOrder, within: Se
         unmade = Known(0, name, None)  # of a source only the name counts
         return training(session, runtime, tenant_id, name, order, lambda: reach(session, runtime, tenant_id, unmade, order.source))
 
-    def place(session: Session, made: tuple[TrainJob, Readiness]) -> Submitted:
+    def place(session: Session, made: tuple[TrainJob, Readiness]) -> Sought:
         [entity], (job, ready) = learned_from(session, runtime, tenant_id, order), made
         ready.require()
         [row] = new_jobs(runtime, session, asker, [(entity, job)])
-        return submit_one(runtime, session, row)
+        return row
 
     return looked_up(runtime, asker, ahead, place, within)
 
@@ -92,13 +92,13 @@ def pretrain(runtime: Runtime, asker: Asker, order: PretrainOrder, within: Sessi
     Saturated, KeyReused.
     """
 
-    def place(session: Session, _: str) -> Submitted:
+    def place(session: Session) -> Sought:
         found = learned_from(session, runtime, asker.tenant_id, order)
         job = pretraining(session, runtime, found, order)
         require_free(session, asker.tenant_id, order.name)
         holder = entities.put(session, asker.tenant_id, order.name, kind=BASE)
         model = registry.ensure_model(session, asker.tenant_id, holder.id, job.model, BASE)
-        return submit_one(runtime, session, new_job(runtime, asker, holder.id, job, model.id))
+        return new_job(runtime, asker, holder.id, job, model.id)
 
     return once(runtime, asker, place, within)
 
@@ -109,7 +109,7 @@ def predict(runtime: Runtime, asker: Asker, order: PredictOrder, within: Session
     Raises NotFound, NoActiveVersion, SpecInvalid, OverQuota, Saturated, KeyReused.
     """
 
-    def place(session: Session, job_id: str) -> Submitted:
+    def place(session: Session) -> Sought:
         sinks.require(runtime, session, asker.tenant_id, order)
         if order.batch:
             return _predict_batch(runtime, session, asker, order)
@@ -118,7 +118,7 @@ def predict(runtime: Runtime, asker: Asker, order: PredictOrder, within: Session
         answer = known(runtime, session, asked)
         if answer is not None:
             return Submitted(answer[0], forecast=answer[1])
-        return submit_one(runtime, session, new_question(runtime, asker, asked, asked.job), job_id)
+        return new_question(runtime, asker, asked, asked.job)
 
     return once(runtime, asker, place, within, singly=not order.batch)
 
@@ -126,11 +126,11 @@ def predict(runtime: Runtime, asker: Asker, order: PredictOrder, within: Session
 def what_if(runtime: Runtime, asker: Asker, job: WhatIfJob) -> Submitted:
     """Queue a what-if. Raises NotFound, NoActiveVersion, SpecInvalid, OverQuota, Saturated, KeyReused."""
 
-    def place(session: Session, job_id: str) -> Submitted:
+    def place(session: Session) -> Sought:
         asked = resolve(session, runtime, asker.tenant_id, job)
         require_changeable(asked.answering, job.scenarios)
         effective = replace(job, horizon=asked.horizon, level=asked.level, source=asked.source)
-        return submit_one(runtime, session, new_question(runtime, asker, asked, effective), job_id)
+        return new_question(runtime, asker, asked, effective)
 
     return once(runtime, asker, place, singly=True)
 
@@ -146,9 +146,9 @@ def backtest(runtime: Runtime, asker: Asker, order: BacktestOrder, within: Sessi
         [entity] = entities_named(session, asker.tenant_id, [order.entity])
         return entity, backtesting(session, runtime, asker.tenant_id, entity, order)
 
-    def place(session: Session, made: tuple[Known, BacktestJob]) -> Submitted:
+    def place(_: Session, made: tuple[Known, BacktestJob]) -> Sought:
         entity, job = made
-        return submit_one(runtime, session, new_job(runtime, asker, entity.id, job, None))
+        return new_job(runtime, asker, entity.id, job, None)
 
     return looked_up(runtime, asker, ahead, place, within)
 
@@ -164,10 +164,10 @@ def watch(runtime: Runtime, asker: Asker, order: WatchOrder, within: Session | N
         [entity] = unmade if is_outside(order.source) else entities_named(session, asker.tenant_id, [order.entity])
         return watching(reach(session, runtime, asker.tenant_id, entity, order.source), order)
 
-    def place(session: Session, job: AnomalyTrainJob) -> Submitted:
+    def place(session: Session, job: AnomalyTrainJob) -> Sought:
         [entity] = entities_named(session, asker.tenant_id, [order.entity], made=is_outside(order.source))
         model = registry.ensure_model(session, asker.tenant_id, entity.id, job.model, ANOMALY)
-        return submit_one(runtime, session, new_job(runtime, asker, entity.id, job, model.id))
+        return new_job(runtime, asker, entity.id, job, model.id)
 
     return looked_up(runtime, asker, ahead, place, within)
 
@@ -182,10 +182,9 @@ def detect(runtime: Runtime, asker: Asker, order: DetectOrder, within: Session |
     def ahead(session: Session) -> tuple[AnomalyDetectJob, registry.Answering]:
         return judging(session, runtime, asker.tenant_id, order)
 
-    def place(session: Session, made: tuple[AnomalyDetectJob, registry.Answering]) -> Submitted:
+    def place(_: Session, made: tuple[AnomalyDetectJob, registry.Answering]) -> Sought:
         job, held = made
-        row = new_job(runtime, asker, held.entity_id, job, held.model_id, lambda spec: digest(spec, held.version_id, held.data_rev))
-        return submit_one(runtime, session, row)
+        return new_job(runtime, asker, held.entity_id, job, held.model_id, lambda spec: digest(spec, held.version_id, held.data_rev))
 
     return looked_up(runtime, asker, ahead, place, within)
 
@@ -193,11 +192,10 @@ def detect(runtime: Runtime, asker: Asker, order: DetectOrder, within: Session |
 def measure(runtime: Runtime, asker: Asker, job: ReadinessJob) -> Submitted:
     """Queue a measurement. It is tried once: whoever asked waits for it, and asks again. Raises SpecInvalid, OverQuota, Saturated."""
 
-    def place(session: Session, job_id: str) -> Submitted:
+    def place(session: Session) -> Sought:
         require(session, runtime, asker.tenant_id, job.source)
         there = entities.find_many(session, asker.tenant_id, [job.entity]).get(job.entity)
-        row = new_job(runtime, asker, None if there is None else there.id, job, None, max_attempts=1)
-        return submit_one(runtime, session, row, job_id)
+        return new_job(runtime, asker, None if there is None else there.id, job, None, max_attempts=1)
 
     return once(runtime, asker, place, singly=True)
 
@@ -205,7 +203,7 @@ def measure(runtime: Runtime, asker: Asker, job: ReadinessJob) -> Submitted:
 def retry(runtime: Runtime, asker: Asker, job_id: str) -> Submitted:
     """A failed or cancelled job again, as a new one. Raises NotFound, Conflict, OverQuota, Saturated."""
 
-    def place(session: Session, _: str) -> Submitted:
+    def place(session: Session) -> Sought:
         old = ledger.get(session, asker.tenant_id, job_id)
         again = 1 if old.children is None else old.children - ledger.item_counts(session, old.id).get(SUCCEEDED, 0)
         ledger.admit(session, asker.tenant_id, old.queue, again, max_queue=runtime.settings.max_queue)

@@ -11,8 +11,9 @@ from db.ledger.batches import submit_batch
 from db.ledger.claims import Claim, begin, claim, join_cohort
 from db.ledger.depth import QueueDepth, holders, position, queues, throughput, typical_seconds
 from db.ledger.dispatch import Bell, dispatched, due, lost, ring, unanswered
-from db.ledger.intake import NewJob, Placed, admit, place, recall, remember, remembers, submit
+from db.ledger.intake import NewJob, Placed, admit, place, place_together, submit
 from db.ledger.invariants import INVARIANTS, violations
+from db.ledger.keys import recall, remember, remembers
 from db.ledger.leases import Pulse, beat, cancelled, crashed, drain, fail, hold, hold_all, release, retry_later, succeed, succeed_all
 from db.ledger.moves import Moved, item_counts
 from db.ledger.reads import Failures, Sought, attempts, failures, find, get, get_many, items, page, steps, survey
@@ -57,6 +58,7 @@ __all__ = [
     "lost",
     "page",
     "place",
+    "place_together",
     "position",
     "purge",
     "queues",
