@@ -1,6 +1,6 @@
 """How fast does the API take work in, and how fast does it tell how a job stands? Beside the least Flask app that does either.
 
-    python -m bench.api [--seconds 2] [--rounds 5] [--concurrency 1,16,64] [--json]
+    python -m bench.api [--seconds 2] [--rounds 5] [--concurrency 1,16,64] [--commit-ms 0] [--json]
 
 Both apps run under gunicorn with webapp/gunicorn_conf.py (gevent, one worker process), over the same embedded Postgres (with fsync, as in
 production) and Valkey, in turns: ours, bare, ours, bare. Rates are medians over the rounds, and so are their ratios' parts, the latencies
@@ -46,6 +46,7 @@ def main() -> None:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         ceiling = _ceiling(max(options.concurrency), options.seconds)
         ground, measures = prepare(held, folder)
+        ground.delay_commits(options.commit_ms)
         found: dict[tuple[str, int], list[dict[str, Any]]] = {}
         for _ in range(options.rounds):
             for concurrency in options.concurrency:
@@ -108,6 +109,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one run, of which there are six per round and concurrency")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--concurrency", type=_numbers, default=[1, 16, 64], help="connections at once: 1,16,64")
+    parser.add_argument("--commit-ms", type=float, default=0.0, help="what each commit takes longer, as on a slower disk")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser.parse_args()
 

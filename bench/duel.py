@@ -68,6 +68,13 @@ class Ground:
             connection.execute(text("VACUUM ANALYZE jobs"))
         self.memory.delete("bare")
 
+    def delay_commits(self, milliseconds: float) -> None:
+        """Postgres waits so long before each commit, whether others wait too or not."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"ALTER SYSTEM SET commit_delay = {round(milliseconds * 1000)}"))
+            connection.execute(text("ALTER SYSTEM SET commit_siblings = 0"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+
     def run(self, measure: Measure, concurrency: int, seconds: float) -> dict[str, Any]:
         server = self._server(measure)
         if measure.method == "POST":
