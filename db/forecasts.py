@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -75,27 +75,31 @@ def store(
     session: Session, tenant_id: str, question: Question, *, entity_id: int, job_id: str, data_until: datetime, body: Json
 ) -> Forecast:
     """Keep the answer. Given again it replaces the earlier one and counts as the newest: a rollback asks an older version again."""
-    statement = _kept(tenant_id, [Made(question, entity_id, job_id, data_until, body)])
-    return session.scalars(statement.returning(Forecast), execution_options={"populate_existing": True}).one()
+    row = _row(tenant_id, Made(question, entity_id, job_id, data_until, body))
+    return session.scalars(_KEEP.values(row).returning(Forecast), execution_options={"populate_existing": True}).one()
 
 
 def store_all(session: Session, tenant_id: str, made: Collection[Made]) -> None:
     """The same of many answers, if any. Of two to one question the last stands."""
     distinct = {one.question: one for one in made}
     if distinct:
-        session.execute(_kept(tenant_id, list(distinct.values())))
+        session.connection().execute(_KEEP, [_row(tenant_id, one) for one in distinct.values()])
 
 
-def _kept(tenant_id: str, made: Sequence[Made]) -> Insert:
-    shared = {"tenant_id": tenant_id, "made_at": func.clock_timestamp()}
-    rows = [shared | asdict(one.question) | {name: getattr(one, name) for name in _TOLD} for one in made]
-    statement = insert(Forecast).values(rows)
+def _row(tenant_id: str, made: Made) -> dict[str, Any]:
+    answered = {name: getattr(made, name) for name in _OF_ANSWER}
+    return {"tenant_id": tenant_id, "entity_id": made.entity_id, **asdict(made.question), **answered}
+
+
+def _keep() -> Insert:
+    statement = insert(Forecast).values(made_at=func.clock_timestamp())
     anew = {name: statement.excluded[name] for name in (*_OF_ANSWER, "made_at")}
     return statement.on_conflict_do_update(constraint="forecasts_one_per_question", set_=anew)
 
 
 _OF_ANSWER = ("job_id", "data_until", "body")
-_TOLD = ("entity_id", *_OF_ANSWER)
+#: The same for one and for many, so that it is compiled once. A statement that holds the rows of a batch is compiled anew for each.
+_KEEP = _keep()
 
 
 def find(session: Session, tenant_id: str, question: Question) -> Answer | None:

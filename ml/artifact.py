@@ -23,7 +23,7 @@ from ml.fitted import Base, Epoch, Fitted, Pretrained
 from ml.formats import known
 from ml.intervals import IntervalTable
 from ml.metrics import Scores
-from ml.networks import Network, build
+from ml.networks import Network, declared, holding
 from ml.seasons import CHANGES
 from ml.shelf import MANIFEST, WEIGHTS, Saved, Taken
 from ml.spec import ModelSpec
@@ -165,19 +165,17 @@ def _network(spec: ModelSpec, content: bytes) -> Network:
         stored = safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
         raise ArtefactCorrupt(f"{WEIGHTS} is no safetensors file: {error}.", file=WEIGHTS) from error
-    network = build(spec)
-    declared = network.state_dict()
-    if stored.keys() != declared.keys():
-        raise ArtefactCorrupt(f"Tensors {sorted(stored.keys() ^ declared.keys())} are not as the spec declares.", file=WEIGHTS)
+    wanted = dict(declared(spec).named_parameters())
+    if stored.keys() != wanted.keys():
+        raise ArtefactCorrupt(f"Tensors {sorted(stored.keys() ^ wanted.keys())} are not as the spec declares.", file=WEIGHTS)
     for name, tensor in stored.items():
-        _require_alike(name, tensor, declared[name])
-    network.load_state_dict(stored)
-    return network.eval()
+        _require_alike(name, tensor, wanted[name])
+    return holding(spec, stored).eval()
 
 
-def _require_alike(name: str, tensor: torch.Tensor, declared: torch.Tensor) -> None:
-    if tensor.shape != declared.shape or tensor.dtype != declared.dtype:
-        have, need = f"{tuple(tensor.shape)} {tensor.dtype}", f"{tuple(declared.shape)} {declared.dtype}"
+def _require_alike(name: str, tensor: torch.Tensor, wanted: torch.Tensor) -> None:
+    if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+        have, need = f"{tuple(tensor.shape)} {tensor.dtype}", f"{tuple(wanted.shape)} {wanted.dtype}"
         raise ArtefactCorrupt(f"Tensor {name} is {have}; the spec declares {need}.", file=WEIGHTS, tensor=name)
     if not np.isfinite(tensor.numpy()).all():  # torch's own takes ten times as long
         raise ArtefactCorrupt(f"Tensor {name} holds numbers that are not finite.", file=WEIGHTS, tensor=name)

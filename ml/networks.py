@@ -5,8 +5,11 @@ Shapes: B stretches, L rows, F inputs, K targets, H steps, A numbers known of ea
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import cast
 
 import numpy as np
 import torch
@@ -148,6 +151,29 @@ NETWORKS: Mapping[str, type[Network]] = {"lstm": DirectLstm, "seq2seq": Seq2Seq}
 def build(spec: ModelSpec) -> Network:
     """The network a spec declares; its weights are the constructor's until `start` or a state dict sets them."""
     return NETWORKS[spec.network](spec)
+
+
+@lru_cache(maxsize=256)
+def declared(spec: ModelSpec) -> Network:
+    """The network a spec declares, without a number in it: the names, shapes and types of its tensors."""
+    with torch.device("meta"):
+        return build(spec)
+
+
+def holding(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Network:
+    """The network a spec declares, with these tensors, which become its own. A constructor would draw numbers that nobody wants, for
+    half of what it takes to load a model. Raises KeyError for a tensor that is missing."""
+    return cast("Network", _like(declared(spec), tensors, ""))
+
+
+def _like(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> nn.Module:
+    made = copy.copy(module)
+    vars(made).update(_parameters=dict(module._parameters), _modules={})
+    for name, _ in module.named_parameters(recurse=False):
+        setattr(made, name, nn.Parameter(tensors[prefix + name]))
+    for name, part in module.named_children():
+        setattr(made, name, _like(part, tensors, f"{prefix}{name}."))
+    return made
 
 
 @torch.inference_mode()

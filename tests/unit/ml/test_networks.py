@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ml.features import View
-from ml.networks import NETWORKS, Network, build, forecast_windows
+from ml.networks import NETWORKS, Network, build, declared, forecast_windows, holding
 from ml.shapes import ahead_width, input_width
 from ml.spec import CHOICES, ModelSpec
 from tests.unit.ml.doubles import same, started
@@ -189,3 +189,23 @@ def test_dropout_is_drawn_from_the_generator_and_only_in_training(kind: str) -> 
     first, again = (network(inputs, ahead, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, again)
     assert not torch.equal(first, network(inputs, ahead))
+
+
+@BOTH
+@EVERY
+def test_a_network_made_around_tensors_is_the_one_they_came_from(kind: str, name: str) -> None:
+    """To the bit, trained on from there too; and neither what was declared nor a second one knows of it."""
+    spec = of(kind, name)
+    network = started(spec)
+    tensors = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
+    made, other = holding(spec, tensors), holding(spec, {name: torch.zeros_like(tensor) for name, tensor in tensors.items()})
+    inputs, ahead = asked(spec, 2, 9)
+    learned = []
+    for each in (network, made):
+        answer = each(inputs, ahead)
+        answer.square().sum().backward()
+        learned.append([answer, *(parameter.grad for parameter in each.parameters())])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*learned, strict=True))
+    assert list(made.state_dict()) == list(network.state_dict())
+    assert not any(parameter.any() for parameter in other.parameters())
+    assert all(parameter.is_meta for parameter in declared(spec).parameters())
