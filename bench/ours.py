@@ -48,6 +48,8 @@ class Ours:
     #: Training, judging and intervals together.
     seconds: float
     cpu_seconds: float
+    #: Until the last epoch had ended: what others call training.
+    learning_cpu_seconds: float
     #: Share of the epochs' time after which the stop loss was near its final best.
     near_after: float
     #: level -> of what serves
@@ -60,9 +62,11 @@ class Loud:
     """A reporter that remembers the last it heard and lets nothing fail quietly."""
 
     heard: tuple[int, object] | None = None
+    #: CPU seconds of this process at the end of the last epoch.
+    learned_at = 0.0
 
     def epoch(self, member: int, epoch: Epoch) -> bool:
-        self.heard = (member, epoch)
+        self.heard, self.learned_at = (member, epoch), time.process_time()
         return True
 
     def alive(self) -> None: ...
@@ -101,7 +105,7 @@ def ask(set_name: str, series: str, raw: RawChannels, spec: ModelSpec) -> tuple[
 def ours(case: Case, question: Question) -> Ours:
     """Train one network of ours and forecast every test origin. Raises TrainingDiverged."""
     began, began_cpu = time.perf_counter(), time.process_time()
-    [learned] = fit([case], case.spec, Loud())
+    [learned] = fit([case], case.spec, loud := Loud())
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
     assert learned is not None
     fitted = learned[0]
@@ -110,7 +114,7 @@ def ours(case: Case, question: Question) -> Ours:
     share = fitted.blend.shares[NETWORK] if fitted.blend else 0.0
     tables = (fitted.intervals, baseline_intervals(case, 0, LAST))
     ours, last = ({level: _interval(table, level, question) for level in LEVELS} for table in tables)
-    return Ours(forecasts, share, seconds, cpu_seconds, near_after(fitted.history), ours, last)
+    return Ours(forecasts, share, seconds, cpu_seconds, loud.learned_at - began_cpu, near_after(fitted.history), ours, last)
 
 
 def _said(name: str, case: Case, fitted: Fitted, question: Question) -> Floats:
