@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from bench.guests import LIBRARY, answer
 from bench.ours import LAST, LEVELS, NETWORK, SEASONAL, SERVED, Interval, Ours, ask, ours
@@ -49,6 +50,7 @@ class Row:
 def main() -> None:
     options = _options()
     torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")
     rows = [row for one in series_sets(options.sets) for row in _answered(one, options)]
     sets = {name: [row for row in rows if row.set == name] for name in dict.fromkeys(row.set for row in rows)}
     others = (*BASELINES, *options.rivals)

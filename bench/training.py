@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from bench.guests import NETWORKS, Answer, answer
 from bench.ours import LAST, NETWORK, SEASONAL, Ours, ask, ours
@@ -59,6 +60,7 @@ class Line:
 def main() -> None:
     options = parser(__doc__, NETWORKS).parse_args()
     torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")
     _warm_up()
     lines = [line for one in series_sets(options.sets) for line in _learned(one, options)]
     print(_series_table(lines, options.rivals), "\n")

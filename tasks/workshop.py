@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import structlog
 import torch
+from threadpoolctl import threadpool_limits
 
 from db.errors import Conflict, SinkRefused
 from db.models import Job, Version
@@ -123,8 +124,10 @@ class Workshop:
 
 
 def open_workshop(runtime: Runtime) -> Workshop:
-    """One thread per process: many small LSTMs side by side beat one spread over cores."""
+    """One thread per process: many small LSTMs side by side beat one spread over cores, and numpy's products are so small that a second
+    thread takes a third more CPU time and wins nothing."""
     torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")
     device = runtime.settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tasks import workshop
+from tasks.runtime import open_runtime
 from tasks.workshop import no_memory_left
+from tests.support import road
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,13 @@ def test_a_disk_that_does_not_answer_has_no_room(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("os.statvfs", stale)
     assert workshop._storage(tmp_path) == (0.0, 0.0)
+
+
+def test_a_worker_computes_on_one_thread(tmp_path: Path) -> None:
+    """Numpy's pool as well as torch's: nothing is opened for it."""
+    with threadpool_limits(2, user_api="blas"):
+        settings = road.settings_for("postgresql+psycopg://nobody@localhost/none", "redis://localhost:1/0", tmp_path)
+        shop = workshop.open_workshop(open_runtime(settings, "test"))
+        pools = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+        assert (pools, torch.get_num_threads()) == ({1}, 1)
+        shop.close()
