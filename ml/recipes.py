@@ -129,14 +129,14 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             name="device-metric",
             title="Any metric of a device, twelve steps ahead",
-            spec={"window": 50, "horizon": 12, "hidden_size": 64, "num_layers": 2, "epochs": 16, "patience": 8},
+            spec={"window": 50, "horizon": 12, "hidden_size": 64, "num_layers": 2, "epochs": 14, "patience": 8},
             needs=(Need("rows", "target", "rows", 100),),
             look_back_hours=168,
         ),
         Recipe(
             name="sensor-climate",
             title="Temperature and humidity of a room, from one network",
-            spec={"window": 24, "horizon": 12, "hidden_size": 64, "num_layers": 2, "epochs": 16, "patience": 8},
+            spec={"window": 24, "horizon": 12, "hidden_size": 64, "num_layers": 2, "epochs": 14, "patience": 8},
             targets=("temperature", "humidity"),
             covariates=("temperature", "humidity"),
             joint=True,

@@ -90,7 +90,7 @@ class ModelSpec:
     hidden_size: int = 64
     num_layers: int = 2
     dropout: float = 0.0
-    epochs: int = 16
+    epochs: int = 14
     #: Epochs without a better stop-part loss before training ends.
     patience: int = 8
     #: Windows' worth of rows per update.
