@@ -28,15 +28,18 @@ LIVELY: dict[str, Any] = {
 }
 
 
-def make_engine(url: str, *, pool_size: int = 5, application: str = "fleetcast") -> Engine:
-    """An engine whose connections say who they are and whose statements cannot hang for ever.
+def make_engine(url: str, *, connections: int = 10, application: str = "fleetcast") -> Engine:
+    """An engine of at most so many connections, which say who they are and whose statements cannot hang for ever.
 
     `url` is `postgresql+psycopg://…`. A connection is looked at before use, so that a restarted Postgres costs a reconnect, not an error.
+    One that was made stays: it has prepared what it is often asked, and to make it takes as long as ten short statements, for both sides
+    go through the password's thousands of rounds. The one given back last is taken first, so that no more are busy than need be.
     """
     engine = create_engine(
         url,
-        pool_size=pool_size,
-        max_overflow=pool_size,
+        pool_size=connections,
+        max_overflow=0,
+        pool_use_lifo=True,
         json_serializer=to_json,
         # Bound values are people's data and key hashes: they belong in no log.
         hide_parameters=True,

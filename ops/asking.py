@@ -21,7 +21,7 @@ def asking(folder: Path | None, application: str) -> Iterator[Runtime]:
     settings = served(folder)
     if not settings.cache:
         raise SettingsError("REDIS_URL", "", "name the server: those who poll a job read its status there")
-    runtime = open_runtime(replace(settings, cache_timeout_s=max(settings.cache_timeout_s, PATIENCE_S)), application, pool_size=2)
+    runtime = open_runtime(replace(settings, cache_timeout_s=max(settings.cache_timeout_s, PATIENCE_S)), application, connections=4)
     try:
         yield runtime
     finally:

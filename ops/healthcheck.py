@@ -58,7 +58,7 @@ def flower(settings: Settings) -> None:
 
 def dispatcher(settings: Settings) -> None:
     """It has no port; the ledger has seen it."""
-    engine = make_engine(settings.database_url, pool_size=1, application="fleetcast-healthcheck")
+    engine = make_engine(settings.database_url, connections=2, application="fleetcast-healthcheck")
     try:
         with engine.connect() as connection:
             listens, silent_s = connection.execute(_DISPATCHER).one()

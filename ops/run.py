@@ -89,7 +89,7 @@ def dispatcher_command() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    runtime = open_runtime(settings, "dispatcher", pool_size=3)
+    runtime = open_runtime(settings, "dispatcher", connections=6)
     Dispatcher(runtime).run(stop)
     runtime.close()
 
@@ -165,7 +165,7 @@ def _settings() -> Settings:
 
 def _require_schema(settings: Settings) -> None:
     """Refuse to work on a database that lacks migrations. One that does not answer is waited for, as at any other time."""
-    engine = make_engine(settings.database_url, pool_size=1, application="fleetcast-migrate")
+    engine = make_engine(settings.database_url, connections=2, application="fleetcast-migrate")
     try:
         behind = migrate.standing(engine) is migrate.Standing.BEHIND
     except OperationalError:

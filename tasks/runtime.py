@@ -67,9 +67,9 @@ class Runtime:
         self.memory.close()
 
 
-def open_runtime(settings: Settings, application: str, *, pool_size: int = 5) -> Runtime:
+def open_runtime(settings: Settings, application: str, *, connections: int = 10) -> Runtime:
     """Open everything a process of that name needs. Connections are made when first used."""
-    engine = make_engine(settings.database_url, pool_size=pool_size, application=f"fleetcast-{application}")
+    engine = make_engine(settings.database_url, connections=connections, application=f"fleetcast-{application}")
     return assemble(settings, engine, make_redis(settings.cache, settings.cache_timeout_s), Breaker())
 
 

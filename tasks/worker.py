@@ -116,7 +116,7 @@ def drain(**_: Any) -> None:
 @contextmanager
 def _runtime() -> Iterator[Runtime]:
     """The parent process holds no connection: its children are forked from it."""
-    runtime = open_runtime(load(), "worker-parent", pool_size=1)
+    runtime = open_runtime(load(), "worker-parent", connections=2)
     try:
         yield runtime
     finally:

@@ -56,7 +56,7 @@ def migrated_url(live: Servers) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def shared_engine(migrated_url: str) -> Iterator[Engine]:
-    engine = make_engine(migrated_url, pool_size=20)
+    engine = make_engine(migrated_url, connections=40)
     yield engine
     engine.dispose()
 

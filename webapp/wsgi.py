@@ -10,7 +10,7 @@ from webapp.app import create_app
 
 _settings = environment.load()
 logs.configure(_settings, name_request)
-_runtime = open_runtime(_settings, "web", pool_size=10)
+_runtime = open_runtime(_settings, "web", connections=20)
 _runtime.serve(WEB)
 # What was counted in the last seconds is sent.
 atexit.register(_runtime.close)

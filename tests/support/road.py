@@ -50,7 +50,7 @@ def settings_for(database_url: str, redis_url: str, folder: Path, **changes: Any
 
 @contextmanager
 def workshop(settings: Settings) -> Iterator[Workshop]:
-    shop = open_workshop(open_runtime(settings, "test", pool_size=10))
+    shop = open_workshop(open_runtime(settings, "test", connections=20))
     try:
         yield shop
     finally:

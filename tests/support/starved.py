@@ -50,7 +50,7 @@ def main() -> None:
     asked = told.parse_args()
     settings = load()
     logs.configure(settings)
-    shop = open_workshop(open_runtime(settings, "starved", pool_size=5))
+    shop = open_workshop(open_runtime(settings, "starved", connections=10))
     if asked.spare is not None:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + asked.spare, taken + asked.spare))

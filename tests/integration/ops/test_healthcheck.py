@@ -79,7 +79,7 @@ def settings(engine: Engine, migrated_url: str, redis_url: str, tmp_path: Path) 
 
 @contextmanager
 def dispatching(settings: Settings) -> Iterator[None]:
-    runtime, stop = open_runtime(settings, "dispatcher", pool_size=2), threading.Event()
+    runtime, stop = open_runtime(settings, "dispatcher", connections=4), threading.Event()
     loop = threading.Thread(target=Dispatcher(runtime).run, args=(stop,))
     loop.start()
     try:

@@ -124,7 +124,7 @@ def _forecast(shop: Workshop, acme: Asker, horizon: int) -> None:
 
 def _dispatcher_is_well(settings: Settings) -> None:
     """Asked from a session of its own, of the same role."""
-    runtime, stop = open_runtime(settings, "dispatcher", pool_size=2), threading.Event()
+    runtime, stop = open_runtime(settings, "dispatcher", connections=4), threading.Event()
     loop = threading.Thread(target=Dispatcher(runtime).run, args=(stop,))
     loop.start()
     try:

@@ -59,7 +59,7 @@ class House:
 
 @pytest.fixture
 def house(engine: Engine) -> Iterator[House]:
-    narrow = make_engine(engine.url.render_as_string(hide_password=False), pool_size=1)
+    narrow = make_engine(engine.url.render_as_string(hide_password=False), connections=2)
     house = House(narrow)
     yield house
     house.pool.shutdown()

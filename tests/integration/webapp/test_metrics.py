@@ -220,7 +220,7 @@ def test_a_storm_of_scrapes_asks_once(engine: Engine, redis_url: str, monkeypatc
 
 
 def test_a_pool_that_is_used_up_does_not_hide_it(engine: Engine, redis_url: str) -> None:
-    small = make_engine(engine.url.render_as_string(hide_password=False), pool_size=1)
+    small = make_engine(engine.url.render_as_string(hide_password=False), connections=2)
     house = make_house(make_runtime(small, redis_url))
     held = [small.connect() for _ in range(2)]
     begun = time.monotonic()
