@@ -170,11 +170,14 @@ def _broken(house: House, sessions: Sessions, news: list[NewJob]) -> list[Outcom
 
 
 def _end_who_waits(sessions: Sessions) -> None:
-    blocked = (
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    with sessions.begin() as session:
-        assert wait_until(lambda: session.execute(text(blocked)).scalar_one() == 1, 30)
+    """Looked for in transactions of their own: within one, Postgres tells of others as they were at the first look."""
+    blocked = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_catalog"
+
+    def ended() -> bool:
+        with sessions.begin() as session:
+            return bool(session.execute(text(blocked)).scalar_one() == 1)
+
+    assert wait_until(ended, 30)
 
 
 class Ended(BaseException):

@@ -97,8 +97,8 @@ def test_the_defaults_of_a_spec_are_those_of_a_devices_metric() -> None:
     [
         ("pv-power", 10, 8, 32, 2e-2),
         ("health-daily", 30, 10, 32, 1e-2),
-        ("device-metric", 16, 8, 32, 4e-2),
-        ("sensor-climate", 16, 8, 32, 4e-2),
+        ("device-metric", 14, 8, 32, 4e-2),
+        ("sensor-climate", 14, 8, 32, 4e-2),
         ("price-week", 10, 8, 64, 3e-3),
     ],
 )
