@@ -8,12 +8,26 @@ from dataclasses import replace
 import numpy as np
 
 from ml.series import RawChannels
-from ml.telling import Forecast, Point
+from ml.telling import HISTORY_DAYS, Forecast, Point
 
 
 def floored(made: Forecast, floor: float | None, raw: RawChannels) -> Forecast:
-    """The forecast on its floor, where the rows that it was made from keep to that."""
-    return replace(made, points=raised(made.points, floor)) if floor is not None and kept(raw, made.target, floor) else made
+    """The forecast on its floor, where the rows that it was made from keep to that; compared with the last 30 days from there."""
+    if floor is None or not kept(raw, made.target, floor):
+        return made
+    points = raised(made.points, floor)
+    return made if points == made.points else _compared(replace(made, points=points), raw)
+
+
+def _compared(made: Forecast, raw: RawChannels) -> Forecast:
+    times, values = raw[made.target]
+    values = np.asarray(values, dtype=np.float64)
+    seen = np.isfinite(values)
+    if not seen.any():
+        return made
+    seen &= times > times[seen][-1] - np.timedelta64(HISTORY_DAYS, "D")
+    share = round(100 * float((values[seen] <= made.mean).mean()), 1)
+    return replace(made, history=replace(made.history, percentile=share))
 
 
 def kept(raw: RawChannels, target: str, floor: float) -> bool:

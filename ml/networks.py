@@ -169,6 +169,8 @@ def holding(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Network:
 def _like(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> nn.Module:
     made = copy.copy(module)
     vars(made).update(_parameters=dict(module._parameters), _modules={})
+    if isinstance(made, nn.RNNBase):  # which keeps a second list of its parameters
+        made._flat_weights = list(made._flat_weights)
     for name, _ in module.named_parameters(recurse=False):
         setattr(made, name, nn.Parameter(tensors[prefix + name]))
     for name, part in module.named_children():

@@ -68,9 +68,18 @@ def _typed(name: str, told: Mapping[str, Any], parent: Recipe) -> dict[str, Any]
             typed["gate"] = replace(parent.gate, **typed["gate"])
         if "needs" in typed:
             typed["needs"] = tuple(Need(**{**need, "group": tuple(need.get("group", ()))}) for need in typed["needs"])
+        if "floor" in typed or "targets" in typed:
+            typed["floor"] = _floor(typed.get("floor", False))
     except (TypeError, ValueError) as error:
         raise SpecInvalid(f"recipes.{name}", dict(told), f"cannot be understood: {error}") from None
     return typed
+
+
+def _floor(told: Any) -> Any:
+    """What the parent's targets cannot be, others may: naming targets leaves its floor behind, as `false` does, for TOML knows no null."""
+    if told is False:
+        return None
+    return float(told) if type(told) is int else told
 
 
 def _require_sound(made: Recipe) -> None:
@@ -85,7 +94,7 @@ def _require_sound(made: Recipe) -> None:
         raise SpecInvalid(f"recipes.{made.name}.look_back_hours", hours, "must be a number of hours, at least 1")
     floor = made.floor
     if floor is not None and (isinstance(floor, bool) or not isinstance(floor, (int, float)) or not math.isfinite(floor)):
-        raise SpecInvalid(f"recipes.{made.name}.floor", floor, "must be a number; leave it out where there is none")
+        raise SpecInvalid(f"recipes.{made.name}.floor", floor, "must be a number, or false where there is none")
     for field, kind in (("title", str), ("joint", bool), ("available", (str, type(None))), ("gate", Gate)):
         if not isinstance(getattr(made, field), kind):
             raise SpecInvalid(f"recipes.{made.name}.{field}", getattr(made, field), "is of the wrong type")

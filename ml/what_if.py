@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ml.fitted import Fitted
-from ml.floor import kept, raised
+from ml.floor import floored, kept, raised
 from ml.forecaster import answers, require_bounds
 from ml.scenarios import Bounds, Direction, Edited, OutOfSupport, Scenario, edit, require_valid
 from ml.series import Floats, Notice, RawChannels, moment, notice
@@ -97,7 +97,7 @@ def what_if(
         _scenario(scenario.name, edited, row, baseline, sight) for scenario, edited, row in zip(scenarios, edits, values[1:], strict=True)
     )
     if floor is not None and kept(raw, fitted.target, floor):
-        baseline, answered = _raised(baseline, answered, floor)
+        baseline, answered = _raised(baseline, answered, floor, raw)
     best, worst = _extremes(answered, direction)
     return WhatIf(baseline, answered, direction, best, worst, _plain_sense(fitted))
 
@@ -127,9 +127,11 @@ def _scenario(name: str, edited: Edited, values: Floats, baseline: Forecast, sig
     )
 
 
-def _raised(baseline: Forecast, answered: Sequence[ScenarioForecast], floor: float) -> tuple[Forecast, tuple[ScenarioForecast, ...]]:
+def _raised(
+    baseline: Forecast, answered: Sequence[ScenarioForecast], floor: float, raw: RawChannels
+) -> tuple[Forecast, tuple[ScenarioForecast, ...]]:
     """Both on the floor, and apart by what is left between them."""
-    beneath = replace(baseline, points=raised(baseline.points, floor))
+    beneath = floored(baseline, floor, raw)
     return beneath, tuple(_beside(replace(one, points=raised(one.points, floor)), beneath) for one in answered)
 
 

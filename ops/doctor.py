@@ -176,8 +176,8 @@ def _look(name: str, url: str, *, must_keep: bool) -> Finding:
 
 def _disk(folder: Path) -> Finding:
     """The folder of artefacts can be written to, and has room. Where it is not made yet, the one that it would be made in is looked at."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         with tempfile.TemporaryFile(dir=there):
             free = shutil.disk_usage(there).free
     except OSError as error:

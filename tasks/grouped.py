@@ -6,7 +6,8 @@ import threading
 from collections import deque
 
 from psycopg import OperationalError as ConnectionLost
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
 from db import ledger
@@ -51,14 +52,32 @@ class GroupCommit:
         connection go. Raises the same."""
         turn = _Turn(job_id, new)
         if not self._first(turn):
-            session.close()
-            turn.called.wait()
+            self._wait(session, turn)
         if not turn.settled:
             self._write(session, turn)
         [settled] = turn.settled
         if isinstance(settled, Exception):
             raise settled
         return settled or ledger.place(session, new, max_queue=self._max_queue, id_=job_id)
+
+    def _wait(self, session: Session, turn: _Turn) -> None:
+        called = False
+        try:
+            session.close()
+            called = turn.called.wait()
+        finally:
+            if not called:
+                self._leave(turn)
+
+    def _leave(self, turn: _Turn) -> None:
+        """Ended while it waited: others must not wait for it."""
+        with self._lock:
+            line = self._lines.get(_line(turn), ())
+            stands = turn in line
+            if stands:
+                self._lines[_line(turn)].remove(turn)
+        if not stands and turn.called.is_set() and not turn.settled:
+            self._call_next(turn)
 
     def _first(self, turn: _Turn) -> bool:
         with self._lock:
@@ -76,7 +95,6 @@ class GroupCommit:
         finally:
             self._call_next(turn)
             for other in group[1:]:
-                # Whoever wrote for it was ended in the middle: as if the connection had broken.
                 other.settled = other.settled or [_lost()]
                 other.called.set()
 
@@ -99,19 +117,28 @@ def _line(turn: _Turn) -> _Line:
 
 
 def _settle(session: Session, group: list[_Turn], max_queue: int) -> None:
-    """Ask for all of them. A row that Postgres refuses takes the statement with it: then each asks by itself and hears its own error."""
-    outcomes: list[Placed | Exception | None]
+    """Ask for all of them. What is refused takes the statement with it: then each asks by itself and hears its own answer.
+
+    Where the connection breaks, or this request is ended, nobody knows what was written; that is raised, and told to the others.
+    """
+    if len(group) == 1:
+        group[0].settled = [ledger.place(session, group[0].new, max_queue=max_queue, id_=group[0].job_id)]
+        return
+    outcomes: list[Placed | Exception | None] = [None for _ in group]
     try:
         placed = ledger.place_together(session, {turn.job_id: turn.new for turn in group}, max_queue=max_queue)
         outcomes = [placed.get(turn.job_id) for turn in group]
-    except (IntegrityError, DataError) as error:
-        outcomes = [error] if len(group) == 1 else [None for _ in group]
-    except (DBAPIError, StoreError) as error:
-        outcomes = [error for _ in group]
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+    except PoolExhausted as error:
+        outcomes = [PoolExhausted(*error.args) for _ in group]
+    except StoreError:
+        pass  # there is room for none: each hears how it stands when it asks
     for turn, outcome in zip(group, outcomes, strict=True):
         turn.settled = [outcome]
 
 
 def _lost() -> OperationalError:
-    error = ConnectionLost("the request that wrote this job together with its own was ended")
+    error = ConnectionLost("the connection broke, or the request was ended, that wrote this job together with its own")
     return OperationalError(None, None, error, hide_parameters=True, connection_invalidated=True)

@@ -16,7 +16,7 @@ from ml.errors import SpecInvalid
 from tasks.jobs import Ahead, PredictJob, WhatIfJob, digest
 from tasks.readiness import require_channel
 from tasks.runtime import Runtime
-from tasks.sources import origin, require
+from tasks.sources import is_outside, origin, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,13 @@ def resolve(session: Session, runtime: Runtime, tenant_id: str, job: PredictJob 
 
 
 def _answering(session: Session, tenant_id: str, job: PredictJob | WhatIfJob) -> registry.Answering:
-    """Raises SpecInvalid where there is no model and no channel either that one could be trained of."""
+    """Raises SpecInvalid where there is no model, and no channel of ours either that one could be trained of; a source may have it."""
     try:
         return registry.answering(session, tenant_id, job.entity, job.target, job.version, horizon=job.horizon, level=job.level)
     except NoActiveVersion:
         entity = entities.get(session, tenant_id, job.entity)
-        if registry.find_model(session, tenant_id, entity.id, job.target) is None:  # a model may have another name than its target
+        # A model may have another name than its target.
+        if not is_outside(job.source) and registry.find_model(session, tenant_id, entity.id, job.target) is None:
             require_channel(entity.name, job.target, [channel.name for channel in entities.channels(session, entity.id)])
         raise
 

@@ -65,7 +65,8 @@ class Outside:
         return max((held.last for held in self.coverage(channels).values() if held.last is not None), default=None)
 
     def channels(self) -> list[str]:
-        return sorted(self.coverage())
+        """As the operator's file has them, with rows or not: no other can be read."""
+        return sorted(self.config.channels)
 
     def sought(self) -> str | None:
         return f"Source {self.config.name} was asked for: {self.source.sought(self.whom)}."

@@ -172,6 +172,7 @@ def problem(details: ProblemDetails, request_id: str | None = None, retry_after:
 
 def _sentence(details: ProblemDetails, request_id: str | None) -> str:
     # The service says its first fault in `detail` already.
-    fields = [f"{fault.pointer}: {fault.detail}" for fault in details.errors or () if fault.detail not in details.detail]
+    faults = [fault for n, fault in enumerate(details.errors or ()) if n or fault.detail not in details.detail]
+    fields = [f"{fault.pointer}: {fault.detail}" for fault in faults]
     parts = [f"{details.code}: {details.detail}", *fields[:3], details.hint or "", f"[{request_id}]" if request_id else ""]
     return " ".join(part for part in parts if part)

@@ -100,11 +100,12 @@ def place(session: Session, new: NewJob, *, max_queue: int, id_: str | None = No
 def place_together(session: Session, asked: Mapping[str, NewJob], *, max_queue: int) -> dict[str, Placed]:
     """Requests of one tenant for one queue that came at once, in one statement: by the id that each new job will be known by.
 
-    Who is missing in the answer is not written: a twin stands already, or the room ended before it. `place` tells which.
-    Raises OverQuota, Saturated, NotFound when there is room for none.
+    Who is missing in the answer is not written: a twin stands already, or the room ended before it. `place` tells which. Each waits behind
+    those before it. Raises OverQuota, Saturated, NotFound when there is room for none.
     """
     placed, waiting = _place(session, asked, max_queue)
-    return {job.id: Placed(job, False, waiting) for job in placed}
+    made = {job.id: job for job in placed}
+    return {id_: Placed(made[id_], False, waiting + before) for before, id_ in enumerate(id_ for id_ in asked if id_ in made)}
 
 
 def _place(session: Session, asked: Mapping[str, NewJob], max_queue: int) -> tuple[list[Job], int]:

@@ -180,6 +180,15 @@ def test_a_fault_that_the_detail_says_already_is_told_once() -> None:
     assert [str(told.value).count(fault["detail"]) for fault in faults] == [1, 1]
 
 
+@pytest.mark.usefixtures("pauses")
+def test_two_faults_of_one_sentence_are_both_named() -> None:
+    faults = [{"pointer": f"/{name}", "code": "required", "detail": "Missing data for required field."} for name in ("entity", "recipe")]
+    wire = Wire(refused("validation_failed", detail="/entity: Missing data for required field.", errors=faults))
+    with wire.client() as client, pytest.raises(InvalidRequest) as told:
+        train(client)
+    assert "/recipe: Missing" in str(told.value)
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(404, "NotFound"), (409, "Conflict"), (418, "InvalidRequest"), (503, "Unavailable"), (500, "ServiceFault")]
 )

@@ -56,6 +56,18 @@ def test_a_row_below_the_floor_overrules_it(health: Pair) -> None:
     assert floored(made, floor, dip) == made
 
 
+def test_what_stands_on_it_is_compared_from_there(health: Pair) -> None:
+    """A plant at night: half of its rows are as low as what is forecast, not none of them."""
+    fitted, raw = health
+    [made] = forecast([health])
+    assert isinstance(made, Forecast)
+    floor = max(point.value for point in made.points) + 1.0
+    times, _ = raw[fitted.target]
+    night = {**raw, fitted.target: (times, np.where(np.arange(len(times)) % 2, floor, floor + 5.0))}
+    assert floored(made, floor, night).history.percentile == 50.0
+    assert floored(made, floor, night).mean == floor
+
+
 def test_scenarios_stand_on_it_too_and_differ_by_what_is_left(health: Pair) -> None:
     fitted, raw = health
     low = Scenario("low", (Change(fitted.target, "add", -3.0),))

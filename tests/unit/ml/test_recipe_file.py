@@ -32,6 +32,20 @@ def test_a_new_recipe_keeps_what_it_does_not_say_of_the_one_it_extends() -> None
     assert boiler.needs[0].minimum == 500
 
 
+@pytest.mark.parametrize(
+    ("told", "floor"),
+    [
+        ('extends = "price-week"', 0.0),
+        ('extends = "price-week"\ntargets = ["temperature"]', None),
+        ('extends = "price-week"\nfloor = false', None),
+        ('extends = "price-week"\ntargets = ["rain"]\nfloor = 2', 2.0),
+    ],
+)
+def test_other_targets_leave_their_parents_floor_behind(told: str, floor: float | None) -> None:
+    made = recipe("own", with_file(RECIPES, f"[recipes.own]\n{told}\n")).floor
+    assert (made, type(made)) == (floor, type(floor))
+
+
 def test_a_table_of_a_known_name_changes_that_preset_alone() -> None:
     changed = with_file(RECIPES, "[recipes.pv-power]\nspec = { epochs = 5 }\n")
     assert changed["pv-power"].spec == {**RECIPES["pv-power"].spec, "epochs": 5}
