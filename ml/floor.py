@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ml.series import RawChannels
-from ml.telling import HISTORY_DAYS, Forecast, Point
+from ml.telling import HISTORY_DAYS, Forecast, Point, percentile
 
 
 def floored(made: Forecast, floor: float | None, raw: RawChannels) -> Forecast:
@@ -26,8 +26,7 @@ def _compared(made: Forecast, raw: RawChannels) -> Forecast:
     if not seen.any():
         return made
     seen &= times > times[seen][-1] - np.timedelta64(HISTORY_DAYS, "D")
-    share = round(100 * float((values[seen] <= made.mean).mean()), 1)
-    return replace(made, history=replace(made.history, percentile=share))
+    return replace(made, history=replace(made.history, percentile=percentile(values[seen], made.mean)))
 
 
 def kept(raw: RawChannels, target: str, floor: float) -> bool:

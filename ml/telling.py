@@ -122,10 +122,15 @@ def _history(series: Series, target: str, mean: float) -> History:
     return History(
         average=float(recent.mean()),
         deviation=float(recent.std()),
-        percentile=round(100 * float((recent <= mean).mean()), 1),
+        percentile=percentile(recent, mean),
         days=round(min(len(series), rows) * series.step_s / 86_400, 2),
         rows=len(recent),
     )
+
+
+def percentile(recent: Floats, mean: float) -> float:
+    """Of (N,) values, the share in percent that lies no higher."""
+    return round(100 * float((recent <= mean).mean()), 1)
 
 
 def _reads_season(fitted: Fitted) -> bool:
